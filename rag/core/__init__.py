@@ -1,0 +1,1 @@
+"""Nouns, operations, the engine, meters and budgets."""

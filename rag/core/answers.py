@@ -1,0 +1,57 @@
+"""Answers and the passages they rest on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rag.core.hits import Hit
+from rag.core.usage import Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Citation:
+    """A character range of a stored document that supports an answer.
+
+    Args:
+        number: The number that the answer's text refers to as [1], [2], …
+        passage_id: The passage that was shown to the model.
+        document_id: Its document.
+        start: First character of the quote in the document's text.
+        end: One past its last character.
+        quote: The characters themselves.
+        title: The document's title.
+        uri: Where the document came from.
+    """
+
+    number: int
+    passage_id: str
+    document_id: str
+    start: int
+    end: int
+    quote: str
+    title: str = ""
+    uri: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer, what it rests on and what it used.
+
+    Args:
+        text: The answer.
+        citations: The ranges of stored text that support it.
+        supported: Whether stored text supports it; an unsupported answer says so in `notes`.
+        hits: The passages that were shown to the model, best first.
+        usage: What the question used.
+        stages: The same by stage of the pipeline, in order of first use.
+        notes: Whatever fell short on the way: left-out passages, cut replies, dropped
+            citations, an exhausted budget. One sentence each.
+    """
+
+    text: str
+    citations: tuple[Citation, ...] = ()
+    supported: bool = True
+    hits: tuple[Hit, ...] = ()
+    usage: Usage = Usage()
+    stages: tuple[tuple[str, Usage], ...] = ()
+    notes: tuple[str, ...] = ()
