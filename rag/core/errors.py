@@ -23,6 +23,7 @@ where there is one::
     ├── SearchFailed           the search could not be carried out (not: found nothing)
     ├── BudgetExhausted        the next call would overrun the budget
     ├── ProgramError           a program broke the rules of the engine
+    ├── Cancelled              a program was ended from outside
     └── BatchError             some items of a batch failed; the others' results are inside
 """
 
@@ -252,6 +253,10 @@ class BudgetExhausted(RagError):
 
 class ProgramError(RagError):
     """A program broke the rules of the engine."""
+
+
+class Cancelled(RagError):
+    """A program was ended from outside."""
 
 
 class BatchError(RagError):

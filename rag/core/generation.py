@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from rag.core.errors import InputError
 from rag.core.usage import Usage
 
 
@@ -38,10 +39,13 @@ class Sampling:
     Args:
         max_tokens: New tokens at most.
         temperature: 0 is greedy.
-        top_p: Nucleus size.
+        top_p: Nucleus size, above 0, at most 1.
         stop: Strings that end the reply; they are not part of it.
         seed: Makes sampling repeatable; needs no temperature of 0.
         choices: If not empty, the reply is exactly one of these strings.
+
+    Raises:
+        InputError: A value is out of its range, or a stop string is empty.
     """
 
     max_tokens: int = 256
@@ -50,6 +54,17 @@ class Sampling:
     stop: tuple[str, ...] = ()
     seed: int | None = None
     choices: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse values that no backend can follow."""
+        if self.max_tokens < 1:
+            raise InputError(f"max_tokens is {self.max_tokens}; it must be at least 1")
+        if not self.temperature >= 0:
+            raise InputError(f"temperature is {self.temperature}; it must be at least 0")
+        if not 0 < self.top_p <= 1:
+            raise InputError(f"top_p is {self.top_p}; it must be above 0 and at most 1")
+        if "" in self.stop:
+            raise InputError("an empty stop string would end every reply at once")
 
 
 @dataclass(frozen=True, slots=True)

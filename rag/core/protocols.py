@@ -84,8 +84,9 @@ class LLM(Protocol):
         """Return a reply to each prompt.
 
         Raises:
-            ContextOverflow: A prompt and `max_tokens` exceed the window; nothing was run.
-            BatchError: Some prompts failed; the others' replies are inside.
+            ContextOverflow: The only prompt and `max_tokens` exceed the window; nothing was run.
+            BatchError: Some of several prompts failed, for that reason or another; the others'
+                replies are inside.
         """
 
     def stream(self, prompt: Prompt, sampling: Sampling) -> Iterator[str | Reply]:

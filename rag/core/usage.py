@@ -15,7 +15,6 @@ class Usage:
         output_tokens: Tokens generated.
         calls: Calls of a language model.
         searches: Calls of a retriever.
-        fetches: Pages fetched.
         seconds: Time of backends; a batch's time is divided evenly among its items.
         cost: Money, in the currency of the backend's prices; 0.0 where it has none.
     """
@@ -25,7 +24,6 @@ class Usage:
     output_tokens: int = 0
     calls: int = 0
     searches: int = 0
-    fetches: int = 0
     seconds: float = 0.0
     cost: float = 0.0
 

@@ -1,0 +1,164 @@
+"""The engine for servers: programs of concurrent requests share micro-batches."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable
+from functools import partial
+from typing import Any, TypeVar, cast
+
+from rag.core.budgets import Budget, Meter
+from rag.core.errors import Cancelled
+from rag.core.events import Event, Outcome, Started
+from rag.core.execution import Backends
+from rag.core.protocols import LLM, Retriever
+from rag.core.scheduler import Call, Question, Scheduler
+from rag.core.usage import Usage
+
+T = TypeVar("T")
+
+
+class AsyncEngine:
+    """Runs programs of concurrent tasks of one event loop.
+
+    Backends work in threads, one batch at a time each; what is asked for meanwhile forms the next
+    batch. Cancelling the task that awaits `run` ends its program: calls that wait are dropped, and
+    the result of a call under way is metered and thrown away.
+
+    Args:
+        llm: Model for operations that name none.
+        retriever: Retriever for operations that name none.
+        budget: What all questions together may use.
+        clock: Seconds, from any start; tests give their own.
+    """
+
+    def __init__(
+        self,
+        *,
+        llm: LLM | None = None,
+        retriever: Retriever | None = None,
+        budget: Budget | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.backends = Backends(llm, retriever)
+        self.meter = Meter(budget or Budget(), clock=clock)
+        self._clock = clock
+        self._scheduler = Scheduler(self.meter, getattr(llm, "context_window", None))
+        self._busy: dict[Hashable, asyncio.Task[None]] = {}
+        self._listeners: dict[Question, asyncio.Queue[Event]] = {}
+
+    @property
+    def usage(self) -> Usage:
+        """What all questions used so far."""
+        return self.meter.used
+
+    async def run(self, program: Awaitable[T], *, budget: Budget | None = None) -> T:
+        """Run one program and return its value, or raise its error.
+
+        Args:
+            program: The program, such as `pipeline.program(question)`.
+            budget: What it may use.
+        """
+        outcome: Outcome[T] | None = None
+        async for event in self._events(program, budget, streamed=False):
+            if isinstance(event, Outcome):
+                outcome = event
+        if outcome is None:
+            raise Cancelled("the run was interrupted")
+        return outcome.unwrap()
+
+    def stream(
+        self, program: Awaitable[T], *, budget: Budget | None = None
+    ) -> AsyncIterator[Event]:
+        """Run one program and yield what happens; its `Outcome` comes last.
+
+        Closing the iterator ends the program.
+
+        Args:
+            program: The program.
+            budget: What it may use.
+        """
+        return self._events(program, budget, streamed=True)
+
+    async def _events(
+        self, program: Awaitable[T], budget: Budget | None, *, streamed: bool
+    ) -> AsyncIterator[Event]:
+        question = self._scheduler.start(program, budget or Budget(), streamed=streamed)
+        events: asyncio.Queue[Event] = asyncio.Queue()
+        self._loop = asyncio.get_running_loop()
+        self._listeners[question] = events
+        try:
+            self._pump()
+            while True:
+                event = await events.get()
+                yield event
+                if isinstance(event, Outcome):
+                    return
+        finally:
+            self._listeners.pop(question, None)
+            if question.outcome is None:
+                self._scheduler.cancel(question, Cancelled("the run was interrupted"))
+
+    def _pump(self) -> None:
+        """Let programs go on, start a batch on every idle backend, tell listeners of the end."""
+        self._scheduler.advance()
+        for lane, calls in self._scheduler.take(self.backends.lane, self._busy).items():
+            self._busy[lane] = self._loop.create_task(self._serve(lane, calls))
+        for question in list(self._listeners):
+            if question.outcome is not None:
+                self._listeners.pop(question).put_nowait(question.outcome)
+
+    async def _serve(self, lane: Hashable, calls: list[Call]) -> None:
+        """Carry out what waits for one backend, one batch after the other."""
+        batches: dict[Hashable, list[Call]] = {}
+        for call in calls:
+            batches.setdefault(self.backends.batch(call), []).append(call)
+        try:
+            for batch in batches.values():
+                await self._serve_batch(batch)
+                self._pump()
+        finally:
+            del self._busy[lane]
+            self._pump()
+
+    async def _serve_batch(self, batch: list[Call]) -> None:
+        needs = await asyncio.to_thread(self.backends.needs, batch)
+        admitted = self._scheduler.admit(batch, needs)
+        streamed = [call for call in admitted if self.backends.streams(call)]
+        together = [call for call in admitted if call not in streamed]
+        try:
+            for call in streamed:
+                await self._carry_out([call], partial(self._stream, call))
+            if together:
+                await self._carry_out(together, partial(self.backends.run, together))
+        finally:
+            self._scheduler.abandon(admitted)
+
+    async def _carry_out(self, calls: list[Call], work: Callable[[], list[Any]]) -> None:
+        for call in calls:
+            self._tell(call.task.question, Started(call.op))
+        began = self._clock()
+        results = await asyncio.to_thread(work)
+        share = (self._clock() - began) / len(calls)
+        for call, result in zip(calls, results, strict=True):
+            usage = self.backends.usage(call, result, share)
+            self._tell(call.task.question, self._scheduler.deliver(call, result, usage))
+
+    def _stream(self, call: Call) -> list[Any]:
+        """Pass the pieces of a reply on to the listener; runs in a thread."""
+        question = call.task.question
+        pieces = self.backends.stream(call)
+        while True:
+            try:
+                delta = next(pieces)
+            except StopIteration as end:
+                return cast(list[Any], end.value)
+            if question.outcome is not None:
+                pieces.close()
+                return [question.outcome.error]
+            self._loop.call_soon_threadsafe(self._tell, question, delta)
+
+    def _tell(self, question: Question, event: Event) -> None:
+        if question in self._listeners:
+            self._listeners[question].put_nowait(event)

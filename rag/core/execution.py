@@ -1,0 +1,111 @@
+"""Carries out batches of calls on their backends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Hashable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, cast
+
+from rag.core.budgets import Reservation
+from rag.core.errors import BatchError, ContextOverflow, InputError, ProgramError, Unsupported
+from rag.core.events import TextDelta
+from rag.core.operations import Generate, LeafOp
+from rag.core.protocols import LLM, Retriever
+from rag.core.scheduler import Call
+from rag.core.usage import Prices, Usage
+
+_REFUSED = (ContextOverflow, InputError, Unsupported)
+"""Errors that a backend raises before it does any work."""
+
+
+@dataclass(frozen=True, slots=True)
+class Backends:
+    """What operations run on unless they name a backend of their own.
+
+    Args:
+        llm: The language model.
+        retriever: The retriever.
+    """
+
+    llm: LLM | None = None
+    retriever: Retriever | None = None
+
+    def of(self, op: LeafOp[Any]) -> Any:
+        """Return the backend of an operation.
+
+        Raises:
+            ProgramError: The operation names none and the engine has none.
+        """
+        backend = op.backend or getattr(self, op.backend_kind)
+        if backend is None:
+            raise ProgramError(
+                f"{type(op).__name__} needs a backend: give the engine its {op.backend_kind}"
+            )
+        return backend
+
+    def lane(self, call: Call) -> Hashable:
+        """Return the backend of a call, as something to compare and hash."""
+        return id(call.op.backend or getattr(self, call.op.backend_kind))
+
+    def batch(self, call: Call) -> Hashable:
+        """Return what calls must share to be carried out as one batch."""
+        return self.lane(call), type(call.op), call.op.batch_key
+
+    def needs(self, calls: Sequence[Call]) -> list[Reservation | Exception]:
+        """Find out what each call of a batch needs from its budget, or why that failed."""
+        ops = [call.op for call in calls]
+        tokens = any(call.meter.counts_tokens for call in calls)
+        return _each(lambda: ops[0].needs(self.of(ops[0]), ops, tokens=tokens), len(ops))
+
+    def run(self, calls: Sequence[Call]) -> list[Any]:
+        """Carry out a batch; the result of a call that failed is its error."""
+        ops = [call.op for call in calls]
+        return _each(lambda: ops[0].run(self.of(ops[0]), ops), len(ops))
+
+    def streams(self, call: Call) -> bool:
+        """Say whether a call's reply is wanted, and can be had, piece by piece."""
+        if not (call.task.question.streamed and isinstance(call.op, Generate)):
+            return False
+        return "stream" in self.of(call.op).capabilities
+
+    def stream(self, call: Call) -> Generator[TextDelta, None, list[Any]]:
+        """Carry out one `Generate`, yield its pieces and return its reply as a batch of one."""
+        op = cast(Generate, call.op)
+        llm: LLM = self.of(op)
+        reply: Any = ProgramError(f"{llm.name} ended a stream without a reply")
+        try:
+            for piece in llm.stream(op.prompt, op.sampling):
+                if isinstance(piece, str):
+                    yield TextDelta(op, piece)
+                else:
+                    reply = piece
+        except Exception as error:  # noqa: BLE001 # whatever it is, the program gets it
+            reply = error
+        return [reply]
+
+    def usage(self, call: Call, result: Any, seconds: float) -> Usage:
+        """Return what a call used, its share of the batch's seconds and its price included."""
+        if isinstance(result, Exception):
+            # What a failed call cost is unknown; it still counts as a call, so that a program
+            # that tries again and again meets its budget.
+            promised = call.reservation.calls if call.reservation else 0
+            return Usage(calls=0 if isinstance(result, _REFUSED) else promised, seconds=seconds)
+        usage = call.op.usage(result)
+        prices: Prices | None = getattr(self.of(call.op), "prices", None)
+        cost = 0.0
+        if prices is not None:
+            cost = prices.cost(usage.input_tokens, usage.output_tokens, usage.cached_tokens)
+        return replace(usage, seconds=seconds, cost=cost)
+
+
+def _each(run: Callable[[], Sequence[Any]], size: int) -> list[Any]:
+    """Run a batch and return a result or an error for each of its items."""
+    try:
+        results = list(run())
+    except BatchError as error:
+        results = list(error.results)
+    except Exception as error:  # noqa: BLE001 # whatever it is, the programs that asked get it
+        return [error] * size
+    if len(results) != size:
+        return [ProgramError(f"a backend returned {len(results)} results, not {size}")] * size
+    return results

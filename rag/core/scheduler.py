@@ -1,0 +1,266 @@
+"""Runs programs up to their next operations, without carrying out any.
+
+The scheduler is the pure half of the engine: it steps coroutines, holds them to their budgets and
+hands out calls in batches. Drivers carry the batches out and deliver the results.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Hashable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from rag.core.budgets import Budget, Meter, Reservation
+from rag.core.errors import ProgramError
+from rag.core.events import Finished, Outcome
+from rag.core.operations import LeafOp, Limited, Remaining, Together
+from rag.core.usage import Usage
+
+
+@dataclass(slots=True, eq=False)
+class Question:
+    """A program as its caller sees it: one meter, one outcome.
+
+    Args:
+        meter: What it may use and has used.
+        traced: Whether its operations are kept for the outcome.
+        streamed: Whether the pieces of its replies are wanted as they are written.
+    """
+
+    meter: Meter
+    traced: bool = False
+    streamed: bool = False
+    outcome: Outcome[Any] | None = None
+    trace: list[Finished] = field(default_factory=list)
+    tasks: list[Task] = field(default_factory=list)
+
+
+@dataclass(slots=True, eq=False)
+class Task:
+    """One coroutine of a question: its program, or a member of a `together` in it."""
+
+    coroutine: Coroutine[Any, Any, Any]
+    question: Question
+    meter: Meter
+    gather: Gather | None = None
+    position: int = 0
+
+
+@dataclass(slots=True, eq=False)
+class Gather:
+    """A task that waits for its members.
+
+    Args:
+        task: The task that waits.
+        results: What the members returned or raised, in order.
+        missing: How many have not ended yet.
+        single: Whether there is one member, whose result is handed on as it is.
+    """
+
+    task: Task
+    results: list[Any]
+    missing: int
+    single: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class Call:
+    """An operation that waits for a backend.
+
+    Args:
+        op: The operation.
+        task: The task that awaits it.
+        reservation: What its meter was promised; set on admission.
+    """
+
+    op: LeafOp[Any]
+    task: Task
+    reservation: Reservation | None = None
+
+    @property
+    def meter(self) -> Meter:
+        """The meter that the call lands on."""
+        return self.task.meter
+
+
+class Scheduler:
+    """Live programs and the calls they wait for.
+
+    Args:
+        context_window: Of the engine's model, for `Remaining`; None without a model.
+        meter: The meter around all questions.
+    """
+
+    def __init__(self, meter: Meter, context_window: int | None) -> None:
+        self._meter = meter
+        self._context_window = context_window
+        self._ready: deque[tuple[Task, Any]] = deque()
+        self._pending: list[Call] = []
+
+    def start(
+        self,
+        program: Awaitable[Any],
+        budget: Budget,
+        *,
+        traced: bool = False,
+        streamed: bool = False,
+    ) -> Question:
+        """Take in a program; it takes its first step at the next `advance`."""
+        meter = Meter(budget, self._meter, self._meter.clock)
+        question = Question(meter, traced, streamed)
+        self._spawn(program, question, meter)
+        return question
+
+    def advance(self) -> None:
+        """Run every program that can go on until all wait for backends or have ended."""
+        while self._ready:
+            self._step(*self._ready.popleft())
+
+    def take(
+        self, key: Callable[[Call], Hashable], busy: Collection[Hashable] = ()
+    ) -> dict[Hashable, list[Call]]:
+        """Hand out the waiting calls in batches, oldest first.
+
+        Args:
+            key: Calls with equal keys form a batch.
+            busy: Keys whose calls stay for later.
+        """
+        batches: dict[Hashable, list[Call]] = {}
+        kept = []
+        for call in self._pending:
+            batch = key(call)
+            if batch in busy:
+                kept.append(call)
+            else:
+                batches.setdefault(batch, []).append(call)
+        self._pending = kept
+        return batches
+
+    def admit(
+        self, calls: Sequence[Call], requests: Sequence[Reservation | Exception]
+    ) -> list[Call]:
+        """Return the calls that may be made; the programs of the others get the error.
+
+        Args:
+            calls: A batch from `take`.
+            requests: What each call needs, or why that could not be found out.
+        """
+        admitted = []
+        for call, request in zip(calls, requests, strict=True):
+            if call.task.question.outcome is not None:
+                continue
+            try:
+                if isinstance(request, Exception):
+                    raise request
+                call.meter.reserve(request, call.op.stage)
+            except Exception as error:  # noqa: BLE001 # whatever it is, the program gets it
+                self._ready.append((call.task, error))
+            else:
+                call.reservation = request
+                admitted.append(call)
+        return admitted
+
+    def deliver(self, call: Call, result: Any, usage: Usage) -> Finished:
+        """Meter a call that was made and let its program go on with the result or error."""
+        if call.reservation is None:
+            raise ProgramError(f"{call.op!r} was not admitted")
+        call.meter.settle(call.reservation, usage, call.op.stage)
+        call.reservation = None
+        finished = Finished(call.op, result, usage)
+        question = call.task.question
+        if question.outcome is None:
+            if question.traced:
+                question.trace.append(finished)
+            self._ready.append((call.task, result))
+        return finished
+
+    def abandon(self, calls: Sequence[Call]) -> None:
+        """Meter calls that were never delivered: what they were promised counts as used."""
+        for call in calls:
+            if call.reservation is not None:
+                used = Usage(input_tokens=call.reservation.tokens, calls=call.reservation.calls)
+                call.meter.settle(call.reservation, used, call.op.stage)
+                call.reservation = None
+
+    def cancel(self, question: Question, error: Exception) -> None:
+        """End a question at once; none of its waiting calls is made any more."""
+        self._end(question, None, error)
+
+    def _spawn(
+        self,
+        program: Awaitable[Any],
+        question: Question,
+        meter: Meter,
+        gather: Gather | None = None,
+        position: int = 0,
+    ) -> None:
+        coroutine = program if isinstance(program, Coroutine) else _await(program)
+        task = Task(coroutine, question, meter, gather, position)
+        question.tasks.append(task)
+        self._ready.append((task, None))
+
+    def _step(self, task: Task, value: Any) -> None:
+        if task.question.outcome is not None:
+            return
+        try:
+            if isinstance(value, Exception):
+                awaited = task.coroutine.throw(value)
+            else:
+                awaited = task.coroutine.send(value)
+        except StopIteration as stop:
+            self._finish(task, stop.value)
+        except Exception as error:  # noqa: BLE001 # whatever it is, the caller gets it
+            self._finish(task, error)
+        else:
+            self._handle(task, awaited)
+
+    def _handle(self, task: Task, awaited: Any) -> None:
+        match awaited:
+            case Together(members) if members:
+                gather = Gather(task, [None] * len(members), len(members))
+                for position, member in enumerate(members):
+                    self._spawn(member, task.question, task.meter, gather, position)
+            case Together():
+                self._ready.append((task, ()))
+            case Limited(program, budget):
+                meter = Meter(budget, task.meter, task.meter.clock)
+                self._spawn(program, task.question, meter, Gather(task, [None], 1, single=True))
+            case Remaining():
+                self._ready.append((task, task.meter.allowance(self._context_window)))
+            case LeafOp():
+                self._pending.append(Call(awaited, task))
+            case _:
+                error = ProgramError(
+                    f"a program awaited {awaited!r}; inside a program await only operations of "
+                    "rag.core and other programs"
+                )
+                self._ready.append((task, error))
+
+    def _finish(self, task: Task, result: Any) -> None:
+        task.question.tasks.remove(task)
+        gather = task.gather
+        if gather is None:
+            failed = isinstance(result, Exception)
+            self._end(task.question, None if failed else result, result if failed else None)
+            return
+        gather.results[task.position] = result
+        gather.missing -= 1
+        if gather.missing == 0:
+            errors = [each for each in gather.results if isinstance(each, Exception)]
+            results = gather.results[0] if gather.single else tuple(gather.results)
+            self._ready.append((gather.task, errors[0] if errors else results))
+
+    def _end(self, question: Question, value: Any, error: Exception | None) -> None:
+        meter = question.meter
+        question.outcome = Outcome(
+            value, error, meter.used, dict(meter.stages), tuple(question.trace)
+        )
+        self._pending = [call for call in self._pending if call.task.question is not question]
+        # Members end before the programs that wait for them, as in a synchronous unwind.
+        while question.tasks:
+            question.tasks.pop().coroutine.close()
+
+
+async def _await(operation: Awaitable[Any]) -> Any:
+    return await operation

@@ -1,0 +1,96 @@
+"""What all pipelines share: a program, and ways to run it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from rag.core.answers import Answer
+from rag.core.budgets import Budget
+from rag.core.engine import Engine
+from rag.core.errors import BatchError
+from rag.core.events import Event, Outcome
+from rag.core.filters import Where
+from rag.core.operations import Program
+from rag.core.protocols import LLM, Retriever
+
+
+class Pipeline(ABC):
+    """Answers questions; subclasses give the program.
+
+    Args:
+        retriever: Where to look.
+        llm: The model that reads; None for pipelines that need none.
+    """
+
+    def __init__(self, retriever: Retriever, llm: LLM | None = None) -> None:
+        self.retriever = retriever
+        self.llm = llm
+
+    @abstractmethod
+    def program(self, question: str, where: Where | None = None) -> Program[Answer]:
+        """Return the program that answers a question.
+
+        Args:
+            question: The question.
+            where: Metadata filter for every search.
+        """
+
+    def answer(
+        self, question: str, *, where: Where | None = None, budget: Budget | None = None
+    ) -> Answer:
+        """Answer one question.
+
+        Args:
+            question: The question.
+            where: Metadata filter for every search.
+            budget: What the question may use.
+        """
+        outcomes = self._engine().run_many([self.program(question, where)], budget=budget)
+        return metered(outcomes[0])
+
+    def answer_many(
+        self,
+        questions: Sequence[str],
+        *,
+        where: Where | None = None,
+        budget: Budget | None = None,
+    ) -> list[Answer]:
+        """Answer many questions side by side, in batches over all of them.
+
+        Args:
+            questions: The questions.
+            where: Metadata filter for every search.
+            budget: What each question may use.
+
+        Raises:
+            BatchError: Some questions failed; the others' answers are inside.
+        """
+        programs = [self.program(question, where) for question in questions]
+        outcomes = self._engine().run_many(programs, budget=budget)
+        if any(outcome.error for outcome in outcomes):
+            raise BatchError([outcome.error or metered(outcome) for outcome in outcomes])
+        return [metered(outcome) for outcome in outcomes]
+
+    def stream(
+        self, question: str, *, where: Where | None = None, budget: Budget | None = None
+    ) -> Iterator[Event]:
+        """Answer one question and yield what happens; the `Outcome` comes last.
+
+        `metered(outcome)` is the answer with its usage.
+
+        Args:
+            question: The question.
+            where: Metadata filter for every search.
+            budget: What the question may use.
+        """
+        return self._engine().stream(self.program(question, where), budget=budget)
+
+    def _engine(self) -> Engine:
+        return Engine(llm=self.llm, retriever=self.retriever)
+
+
+def metered(outcome: Outcome[Answer]) -> Answer:
+    """Return the answer of an outcome with what it used, or raise its error."""
+    return replace(outcome.unwrap(), usage=outcome.usage, stages=tuple(outcome.stages.items()))

@@ -1,0 +1,101 @@
+"""Citations: which stored characters an answer rests on, checked sentence by sentence."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rag.core.answers import Citation
+from rag.core.hits import Hit
+from rag.pipelines.support import Sentence, best_support, sentences
+from rag.text.sentences import sentence_spans
+
+_MARKER = re.compile(r"\s*\[\s*(\d+(?:\s*[,;]\s*\d+)*)\s*\]")
+
+
+@dataclass(frozen=True, slots=True)
+class Cited:
+    """A reply with its citations.
+
+    Args:
+        text: The reply, with [1], [2], … after each sentence that has support.
+        citations: What the numbers refer to.
+        claims: Sentences of the reply.
+        unsupported: Those of them that nothing supports.
+        notes: What was dropped, one sentence each.
+    """
+
+    text: str
+    citations: tuple[Citation, ...]
+    claims: int
+    unsupported: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+
+
+def cite(reply: str, question: str, hits: Sequence[Hit]) -> Cited:
+    """Find the support of each sentence of a reply and number it.
+
+    A number that the model wrote narrows the search to that passage; one that is out of range or
+    whose passage has no support is dropped, and the other passages are searched. So a citation
+    always is a range of stored text that was found, never only what a model claimed.
+
+    Args:
+        reply: What the model wrote; `[n]` refers to the n-th hit.
+        question: The question.
+        hits: The passages that the model was shown, best first.
+    """
+    known = sentences(hits)
+    numbers: dict[Sentence, int] = {}
+    pieces: list[str] = []
+    unsupported: list[str] = []
+    dropped = 0
+    claims = _claims(reply)
+    for claim, marked in claims:
+        named = {number - 1 for number in marked}
+        support = best_support(claim, question, (s for s in known if s.hit in named), hits)
+        if support is None:
+            dropped += len(marked)
+            support = best_support(claim, question, known, hits)
+        if support is None:
+            unsupported.append(claim)
+            pieces.append(claim)
+        else:
+            number = numbers.setdefault(support, len(numbers) + 1)
+            pieces.append(f"{claim} [{number}]")
+    notes = (
+        (f"{dropped} citations of the model had no support and were dropped",) if dropped else ()
+    )
+    citations = tuple(citation(number, span, hits) for span, number in numbers.items())
+    return Cited(" ".join(pieces), citations, len(claims), tuple(unsupported), notes)
+
+
+def citation(number: int, span: Sentence, hits: Sequence[Hit]) -> Citation:
+    """Return the citation of a range of a hit's passage."""
+    passage = hits[span.hit].passage
+    return Citation(
+        number=number,
+        passage_id=passage.id,
+        document_id=passage.document_id,
+        start=passage.start + span.start,
+        end=passage.start + span.end,
+        quote=passage.text[span.start : span.end],
+        title=passage.label,
+        uri=passage.uri,
+    )
+
+
+def _claims(reply: str) -> list[tuple[str, set[int]]]:
+    """Split a reply into sentences without their markers, each with the numbers it had."""
+    claims: list[tuple[str, set[int]]] = []
+    # A marker after the full stop belongs to the sentence before it.
+    joined = re.sub(r"([.!?])(\s*(?:\[[\d\s,;]+\]\s*)+)", r"\2\1 ", reply)
+    for start, end in sentence_spans(joined):
+        sentence = joined[start:end]
+        numbers = {int(n) for group in _MARKER.findall(sentence) for n in re.findall(r"\d+", group)}
+        claim = _MARKER.sub("", sentence).strip()
+        if any(character.isalnum() for character in claim):
+            claims.append((claim, numbers))
+        elif claims:
+            claims[-1][1].update(numbers)
+    return claims

@@ -1,0 +1,125 @@
+"""Which sentence of which passage supports a claim.
+
+Support is judged by words: a sentence supports a claim when it has most of the claim's own words
+(those that are not the question's already) and every number in it. That is a check of where a
+claim comes from, not of whether it follows.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
+from typing import Any
+
+from rag.core.hits import Hit
+from rag.text.sentences import sentence_spans
+
+ENOUGH = 0.6
+"""Share of a claim's own words that a sentence must have to support it."""
+
+_STOP_WORDS = frozenset(
+    "a about all also an and any are as at be because been but by can could did do does for from "
+    "had has have he her his how i if in into is it its itself may more most must no not of on or "
+    "other our she should so some such than that the their them then there these they this those "
+    "to was we were what when where which while who whom whose why will with would you your".split()
+)
+_WORD = re.compile(r"\w+")
+_QUOTED = re.compile(r'["“]([^"“”]+)["”]')
+
+
+@dataclass(frozen=True, slots=True)
+class Sentence:
+    """A sentence of a passage.
+
+    Args:
+        hit: Position of its passage among the hits.
+        start: First character in the passage's text.
+        end: One past the last.
+        stems: Stems of its words.
+    """
+
+    hit: int
+    start: int
+    end: int
+    stems: frozenset[str]
+
+
+@lru_cache(maxsize=1)
+def _analyzer() -> Any:
+    import tantivy
+
+    builder = tantivy.TextAnalyzerBuilder(tantivy.Tokenizer.regex(r"\w+"))
+    for each in (
+        tantivy.Filter.lowercase(),
+        tantivy.Filter.ascii_fold(),
+        tantivy.Filter.stemmer("english"),
+    ):
+        builder = builder.filter(each)
+    return builder.build()
+
+
+def content_stems(text: str) -> frozenset[str]:
+    """Return the stems of the words that carry meaning."""
+    words = (word for word in _WORD.findall(text) if word.lower() not in _STOP_WORDS)
+    return frozenset(_analyzer().analyze(" ".join(words)))
+
+
+def sentences(hits: Sequence[Hit]) -> list[Sentence]:
+    """Split the passages of hits into sentences."""
+    return [
+        Sentence(position, start, end, content_stems(hit.passage.text[start:end]))
+        for position, hit in enumerate(hits)
+        for start, end in sentence_spans(hit.passage.text)
+    ]
+
+
+def best_support(
+    claim: str, question: str, candidates: Iterable[Sentence], hits: Sequence[Hit]
+) -> Sentence | None:
+    """Return the sentence, or pair of neighbours, that supports a claim best.
+
+    Args:
+        claim: One sentence of an answer.
+        question: The question; words that it has too say nothing about the answer.
+        candidates: Sentences of the passages, in order.
+        hits: The passages.
+
+    Returns:
+        The range, or None where nothing supports the claim.
+    """
+    asked = content_stems(question)
+    claimed = content_stems(claim)
+    own = claimed - asked or claimed or asked
+    if not own or not all(_occurs(quote, hits) for quote in _QUOTED.findall(claim)):
+        return None
+    numbers = {stem for stem in own if any(character.isdigit() for character in stem)}
+    best, best_rank = None, (ENOUGH, 0.0, 0)
+    for span in _windows(list(candidates)):
+        if not numbers <= span.stems:
+            continue
+        # Of equal support, the range that speaks of the question, then the shorter one.
+        about = len(span.stems & asked) / max(1, len(asked))
+        rank = (len(own & span.stems) / len(own), about, span.start - span.end)
+        if rank[0] >= ENOUGH and (best is None or rank > best_rank):
+            best, best_rank = span, rank
+    return best
+
+
+def _windows(candidates: Sequence[Sentence]) -> Iterator[Sentence]:
+    yield from candidates
+    for first, second in pairwise(candidates):
+        if first.hit == second.hit:
+            stems = first.stems | second.stems
+            yield Sentence(first.hit, first.start, second.end, stems)
+
+
+def _occurs(quote: str, hits: Sequence[Hit]) -> bool:
+    wanted = _normal(quote)
+    return any(wanted in _normal(hit.passage.text) for hit in hits)
+
+
+def _normal(text: str) -> str:
+    return " ".join(_WORD.findall(text.lower()))

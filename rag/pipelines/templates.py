@@ -1,0 +1,142 @@
+"""Prompt templates: TOML files that anyone can read, list and replace.
+
+A template has the keys `description`, `system`, `context`, `question` and `reply_prefix`; all but
+`description` and `question` may be left out. `{name}` in a text stands for a value, and the loader
+checks that every name is one that the pipeline gives.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from rag.core.errors import DataError, InputError
+from rag.core.generation import Prompt
+from rag.core.hits import Hit
+
+SHIPPED = Path(__file__).parent / "prompts"
+"""The folder of the templates that come with the toolkit."""
+
+_CONTEXT_NAMES = frozenset({"number", "label", "text"})
+_QUESTION_NAMES = frozenset({"question"})
+_PLACEHOLDER = re.compile(r"\{(\w+)\}")
+_FENCE = re.compile(r"<(?=/?\s*passage\b)", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """How a pipeline words its prompt.
+
+    Args:
+        name: Name of the file, without its suffix.
+        path: The file.
+        description: What the template is for, in one sentence.
+        question: The request; `{question}` stands for the question.
+        system: The system message.
+        context: One passage; `{number}`, `{label}` and `{text}` stand for its parts.
+        reply_prefix: What the reply begins with.
+    """
+
+    name: str
+    path: Path
+    description: str
+    question: str
+    system: str = ""
+    context: str = '<passage number="{number}">\n{text}\n</passage>'
+    reply_prefix: str = ""
+
+    def render(self, question: str, hits: Sequence[Hit], *, nearest: bool = True) -> Prompt:
+        """Return the prompt for a question over passages, which are numbered from 1.
+
+        A passage is data: what looks like a passage's fence inside it is escaped, so that a text
+        cannot end its passage and speak as if it were the instructions.
+
+        Args:
+            question: The question.
+            hits: The passages, best first.
+            nearest: Whether the best passage comes last, next to the question
+                (arXiv 2410.04343, section 3.2), or first.
+        """
+        contexts = [
+            _fill(
+                self.context,
+                {
+                    "number": str(number),
+                    "label": _escape(hit.passage.label),
+                    "text": _escape(hit.passage.text),
+                },
+            )
+            for number, hit in enumerate(hits, start=1)
+        ]
+        if nearest:
+            contexts.reverse()
+        return Prompt(
+            question=_fill(self.question, {"question": question}),
+            system=self.system,
+            contexts=tuple(contexts),
+            reply_prefix=self.reply_prefix,
+        )
+
+
+def load_template(name: str, folder: Path | None = None) -> Template:
+    """Load a template by name.
+
+    Args:
+        name: Name of the template, such as 'read'.
+        folder: A folder of your own; a template found there replaces the shipped one.
+
+    Raises:
+        InputError: There is no such template.
+        DataError: The file is malformed.
+    """
+    for place in (folder, SHIPPED):
+        if place is not None and (path := place / f"{name}.toml").is_file():
+            return _read(path)
+    known = ", ".join(sorted(path.stem for path in SHIPPED.glob("*.toml")))
+    raise InputError(f"no prompt template '{name}'; there are {known}")
+
+
+def templates(folder: Path | None = None) -> Iterator[Template]:
+    """Yield the templates in use, by name: the shipped ones, or those that replace them."""
+    names = {path.stem for place in (folder, SHIPPED) if place for path in place.glob("*.toml")}
+    for name in sorted(names):
+        yield load_template(name, folder)
+
+
+def _read(path: Path) -> Template:
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise DataError(str(path), f"not TOML: {error}") from error
+    known = {each.name for each in fields(Template)} - {"name", "path"}
+    for key, value in values.items():
+        if key not in known:
+            raise DataError(str(path), f"unknown key '{key}'; there are {', '.join(sorted(known))}")
+        if not isinstance(value, str):
+            raise DataError(str(path), f"'{key}' is not a string")
+    for key in ("description", "question"):
+        if key not in values:
+            raise DataError(str(path), f"no '{key}'")
+    template = Template(path.stem, path, **{key: text.strip("\n") for key, text in values.items()})
+    _check(path, "context", template.context, _CONTEXT_NAMES)
+    _check(path, "question", template.question, _QUESTION_NAMES)
+    return template
+
+
+def _check(path: Path, key: str, text: str, names: frozenset[str]) -> None:
+    for name in _PLACEHOLDER.findall(text):
+        if name not in names:
+            choices = ", ".join(f"{{{each}}}" for each in sorted(names))
+            raise DataError(str(path), f"'{key}' has {{{name}}}; it can have {choices}")
+
+
+def _fill(text: str, values: Mapping[str, str]) -> str:
+    # One pass, so that a value which looks like a placeholder stays as it is.
+    return _PLACEHOLDER.sub(lambda match: values.get(match[1], match[0]), text)
+
+
+def _escape(text: str) -> str:
+    return _FENCE.sub("&lt;", text)
