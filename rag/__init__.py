@@ -1,1 +1,91 @@
-"""Retrieval-augmented generation and reasoning, metered."""
+"""Retrieval-augmented generation and reasoning, cited and metered.
+
+The names below load their modules when they are first used, so that `import rag` is quick.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rag.core.answers import Answer, Citation
+    from rag.core.async_engine import AsyncEngine
+    from rag.core.budgets import Budget
+    from rag.core.documents import Document, Passage
+    from rag.core.engine import Engine
+    from rag.core.errors import BudgetExhausted, RagError
+    from rag.core.generation import Prompt, Sampling
+    from rag.core.hits import Hit
+    from rag.core.usage import Usage
+    from rag.indexes.collection import Collection
+    from rag.models.registry import load_embedder, load_llm
+    from rag.pipelines.extractive import ExtractiveRead
+    from rag.pipelines.read import RetrieveAndRead
+    from rag.retrievers.dense import DenseRetriever
+    from rag.retrievers.hybrid import HybridRetriever
+    from rag.retrievers.lexical import LexicalRetriever
+    from rag.text.folders import read_documents
+
+_MODULES = {
+    "Answer": "rag.core.answers",
+    "AsyncEngine": "rag.core.async_engine",
+    "Budget": "rag.core.budgets",
+    "BudgetExhausted": "rag.core.errors",
+    "Citation": "rag.core.answers",
+    "Collection": "rag.indexes.collection",
+    "DenseRetriever": "rag.retrievers.dense",
+    "Document": "rag.core.documents",
+    "Engine": "rag.core.engine",
+    "ExtractiveRead": "rag.pipelines.extractive",
+    "Hit": "rag.core.hits",
+    "HybridRetriever": "rag.retrievers.hybrid",
+    "LexicalRetriever": "rag.retrievers.lexical",
+    "Passage": "rag.core.documents",
+    "Prompt": "rag.core.generation",
+    "RagError": "rag.core.errors",
+    "RetrieveAndRead": "rag.pipelines.read",
+    "Sampling": "rag.core.generation",
+    "Usage": "rag.core.usage",
+    "load_embedder": "rag.models.registry",
+    "load_llm": "rag.models.registry",
+    "read_documents": "rag.text.folders",
+}
+
+__version__ = "0.1.0"
+__all__ = [
+    "Answer",
+    "AsyncEngine",
+    "Budget",
+    "BudgetExhausted",
+    "Citation",
+    "Collection",
+    "DenseRetriever",
+    "Document",
+    "Engine",
+    "ExtractiveRead",
+    "Hit",
+    "HybridRetriever",
+    "LexicalRetriever",
+    "Passage",
+    "Prompt",
+    "RagError",
+    "RetrieveAndRead",
+    "Sampling",
+    "Usage",
+    "load_embedder",
+    "load_llm",
+    "read_documents",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Load what is exported when it is first asked for (PEP 562)."""
+    if name not in _MODULES:
+        raise AttributeError(f"module 'rag' has no attribute '{name}'")
+    return getattr(import_module(_MODULES[name]), name)
+
+
+def __dir__() -> list[str]:
+    """Return the exported names."""
+    return [*__all__, "__version__"]

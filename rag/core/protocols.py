@@ -6,10 +6,7 @@ Every method is batch first. Conformance suites for each protocol ship in `rag.t
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Literal, Protocol, runtime_checkable
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, runtime_checkable
 
 from rag.core.filters import Where
 from rag.core.generation import ContinuationScore, NextTokenScores, Prompt, Reply, Sampling
@@ -17,7 +14,11 @@ from rag.core.hits import Hit
 from rag.core.progress import Progress, silent
 from rag.core.usage import Prices
 
-Vectors = npt.NDArray[np.float32]
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+Vectors: TypeAlias = "npt.NDArray[np.float32]"
 """Embeddings, one a row: float32, shape (texts, dimension), C-contiguous."""
 
 Capability = Literal["generate", "stream", "score", "next_token", "choices", "seed"]

@@ -49,8 +49,7 @@ class WordLLM:
 
     def stream(self, prompt: Prompt, sampling: Sampling) -> Iterator[str | Reply]:
         reply = self.generate([prompt], sampling)[0]
-        for character in reply.text:
-            yield character
+        yield from reply.text
         yield reply
 
     def score(

@@ -198,7 +198,7 @@ def test_money_is_metered_and_limited() -> None:
     one_word = Sampling(max_tokens=1)
     outcome = engine(llm).run_many([ask("two words", sampling=one_word)])[0]
     assert outcome.usage.cost == 4.0, "two words read, two written"
-    with pytest.raises(BudgetExhausted, match="2.5 cost"):
+    with pytest.raises(BudgetExhausted, match=r"2\.5 cost"):
         engine(llm).run(ask("two words", sampling=one_word), budget=Budget(cost=2.5))
 
 
@@ -232,7 +232,7 @@ def test_awaiting_anything_else_is_an_error_that_says_so() -> None:
     async def impatient() -> None:
         await asyncio.sleep(0)
 
-    with pytest.raises(ProgramError, match="await only operations of rag.core"):
+    with pytest.raises(ProgramError, match="await only operations of"):
         engine().run(impatient())
 
 
