@@ -11,6 +11,7 @@ from rag.core.hits import Hit
 from rag.pipelines.support import Sentence, best_support, sentences
 from rag.text.sentences import sentence_spans
 
+_MARKERS_AFTER_STOP = re.compile(r"([.!?])((?:\s*\[[\d\s,;]+\])+)")
 _MARKER = re.compile(r"\s*\[\s*(\d+(?:\s*[,;]\s*\d+)*)\s*\]")
 
 
@@ -63,9 +64,7 @@ def cite(reply: str, question: str, hits: Sequence[Hit]) -> Cited:
         else:
             number = numbers.setdefault(support, len(numbers) + 1)
             pieces.append(f"{claim} [{number}]")
-    notes = (
-        (f"{dropped} citations of the model had no support and were dropped",) if dropped else ()
-    )
+    notes = (f"citations dropped for lack of support: {dropped}",) if dropped else ()
     citations = tuple(citation(number, span, hits) for span, number in numbers.items())
     return Cited(" ".join(pieces), citations, len(claims), tuple(unsupported), notes)
 
@@ -89,7 +88,7 @@ def _claims(reply: str) -> list[tuple[str, set[int]]]:
     """Split a reply into sentences without their markers, each with the numbers it had."""
     claims: list[tuple[str, set[int]]] = []
     # A marker after the full stop belongs to the sentence before it.
-    joined = re.sub(r"([.!?])(\s*(?:\[[\d\s,;]+\]\s*)+)", r"\2\1 ", reply)
+    joined = _MARKERS_AFTER_STOP.sub(lambda match: f" {match[2].strip()}{match[1]} ", reply)
     for start, end in sentence_spans(joined):
         sentence = joined[start:end]
         numbers = {int(n) for group in _MARKER.findall(sentence) for n in re.findall(r"\d+", group)}

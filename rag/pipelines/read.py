@@ -70,9 +70,7 @@ class RetrieveAndRead(Pipeline):
             return _unread(question, hits, str(error))
         notes = []
         if shown < len(hits):
-            notes.append(
-                f"{len(hits) - shown} of {len(hits)} passages did not fit and were left out"
-            )
+            notes.append(f"passages left out for lack of room: {len(hits) - shown} of {len(hits)}")
         if reply.finish == "length":
             notes.append(f"the reply was cut at {self.sampling.max_tokens} tokens")
         return _answer(question, reply, hits[:shown], notes)
@@ -94,7 +92,5 @@ def _answer(question: str, reply: Reply, hits: Sequence[Hit], notes: list[str]) 
             )
         return Answer(NOT_ANSWERED, supported=False, hits=tuple(hits), notes=tuple(notes))
     if cited.unsupported:
-        notes.append(
-            f"{len(cited.unsupported)} of {cited.claims} sentences have no support in the passages"
-        )
+        notes.append(f"sentences without support: {len(cited.unsupported)} of {cited.claims}")
     return Answer(cited.text, cited.citations, hits=tuple(hits), notes=tuple(notes))

@@ -90,30 +90,32 @@ def best_support(
     Returns:
         The range, or None where nothing supports the claim.
     """
-    asked = content_stems(question)
-    claimed = content_stems(claim)
-    own = claimed - asked or claimed or asked
-    if not own or not all(_occurs(quote, hits) for quote in _QUOTED.findall(claim)):
+    quotes = _QUOTED.findall(claim)
+    if not all(_occurs(quote, hits) for quote in quotes):
         return None
+    asked = content_stems(question)
+    # What is quoted is what is claimed; the words around it only announce it.
+    claimed = content_stems(" ".join(quotes) or claim)
+    own = claimed - asked or claimed or asked
     numbers = {stem for stem in own if any(character.isdigit() for character in stem)}
-    best, best_rank = None, (ENOUGH, 0.0, 0)
-    for span in _windows(list(candidates)):
-        if not numbers <= span.stems:
-            continue
-        # Of equal support, the range that speaks of the question, then the shorter one.
+    best, best_rank = None, (0.0, False, 0.0, 0)
+    for span, single in _windows(list(candidates)):
+        share = len(own & span.stems) / max(1, len(own))
+        # Of equal support: one sentence, one that speaks of the question, a short one.
         about = len(span.stems & asked) / max(1, len(asked))
-        rank = (len(own & span.stems) / len(own), about, span.start - span.end)
-        if rank[0] >= ENOUGH and (best is None or rank > best_rank):
+        rank = (share, single, about, span.start - span.end)
+        if share >= ENOUGH and numbers <= span.stems and (best is None or rank > best_rank):
             best, best_rank = span, rank
     return best
 
 
-def _windows(candidates: Sequence[Sentence]) -> Iterator[Sentence]:
-    yield from candidates
+def _windows(candidates: Sequence[Sentence]) -> Iterator[tuple[Sentence, bool]]:
+    """Yield every sentence, and every pair of neighbours; say whether it is one sentence."""
+    yield from ((each, True) for each in candidates)
     for first, second in pairwise(candidates):
         if first.hit == second.hit:
             stems = first.stems | second.stems
-            yield Sentence(first.hit, first.start, second.end, stems)
+            yield Sentence(first.hit, first.start, second.end, stems), False
 
 
 def _occurs(quote: str, hits: Sequence[Hit]) -> bool:

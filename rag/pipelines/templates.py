@@ -23,7 +23,7 @@ SHIPPED = Path(__file__).parent / "prompts"
 _CONTEXT_NAMES = frozenset({"number", "label", "text"})
 _QUESTION_NAMES = frozenset({"question"})
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
-_FENCE = re.compile(r"<(?=/?\s*passage\b)", re.IGNORECASE)
+_FENCE = re.compile(r"<(?=\s*/?\s*passage\b)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,8 @@ class Template:
                 self.context,
                 {
                     "number": str(number),
-                    "label": _escape(hit.passage.label),
+                    # The label may stand inside quotes, on one line.
+                    "label": " ".join(_escape(hit.passage.label).replace('"', "'").split()),
                     "text": _escape(hit.passage.text),
                 },
             )
