@@ -41,7 +41,7 @@ class Sampling:
         temperature: 0 is greedy.
         top_p: Nucleus size, above 0, at most 1.
         stop: Strings that end the reply; they are not part of it.
-        seed: Makes sampling repeatable; needs no temperature of 0.
+        seed: Makes sampling repeatable, at least 0; needs no temperature of 0.
         choices: If not empty, the reply is exactly one of these strings.
 
     Raises:
@@ -63,6 +63,8 @@ class Sampling:
             raise InputError(f"temperature is {self.temperature}; it must be at least 0")
         if not 0 < self.top_p <= 1:
             raise InputError(f"top_p is {self.top_p}; it must be above 0 and at most 1")
+        if self.seed is not None and self.seed < 0:
+            raise InputError(f"seed is {self.seed}; it must be at least 0")
         if "" in self.stop:
             raise InputError("an empty stop string would end every reply at once")
 

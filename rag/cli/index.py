@@ -1,0 +1,155 @@
+"""`rag index`: making, changing and looking after collections."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from rag.cli.indexing import add, create
+from rag.cli.output import json_option, print_json, print_table
+from rag.cli.retrieval import collection_argument, where_option
+from rag.core.errors import CollectionCorrupt
+
+
+@click.group()
+def index() -> None:
+    """Make, change and look after collections."""
+
+
+index.add_command(create)
+index.add_command(add)
+
+
+@index.command()
+@collection_argument
+@click.argument("documents", nargs=-1)
+@where_option
+@json_option
+def remove(
+    collection: Path, documents: tuple[str, ...], where: dict[str, Any] | None, as_json: bool
+) -> None:
+    """Remove DOCUMENTS from COLLECTION, by id or by --where.
+
+    `rag index info --documents` lists the ids.
+    """
+    from rag.indexes import Collection
+
+    if bool(documents) == bool(where):
+        raise click.UsageError("give ids of documents, or --where")
+    with Collection.open(collection, writable=True) as opened:
+        removed = opened.remove(documents, where=where)
+    if as_json:
+        print_json({"removed": removed})
+    else:
+        click.echo(f"{removed} documents removed")
+
+
+@index.command()
+@collection_argument
+@click.option("--documents", is_flag=True, help="List the documents.")
+@json_option
+def info(collection: Path, documents: bool, as_json: bool) -> None:
+    """Show what is in COLLECTION and what it was built with."""
+    from rag.indexes import Collection
+
+    with Collection.open(collection) as opened:
+        if documents:
+            listed = list(opened.documents())
+            if as_json:
+                print_json({"documents": listed})
+            else:
+                print_table(("id", "title"), ((each.id, each.title) for each in listed))
+            return
+        found = opened.info()
+    if as_json:
+        print_json(found)
+        return
+    print_table(
+        ("", ""),
+        (
+            ("path", found.path),
+            ("documents", found.documents),
+            ("passages", found.passages),
+            ("vectors", found.vectors),
+            ("generation", found.generation),
+            ("embedder", f"{found.manifest.embedder.name}, {found.manifest.embedder.revision}"),
+            ("index", found.manifest.index),
+            ("passage tokens", found.manifest.passage_tokens),
+            ("overlap", found.manifest.overlap),
+            ("store", _megabytes(found.store_bytes)),
+            ("vector index", _megabytes(found.vector_bytes)),
+            ("lexical index", _megabytes(found.lexical_bytes)),
+        ),
+    )
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:.1f} MB"
+
+
+@index.command()
+@collection_argument
+@click.option("--repair", is_flag=True, help="Build the indexes anew where they are wrong.")
+@json_option
+def verify(collection: Path, repair: bool, as_json: bool) -> None:
+    """Check that the store of COLLECTION is sound and that both indexes agree with it.
+
+    Ends with exit code 5 if something is wrong that was not repaired.
+    """
+    from rag.indexes import Collection
+
+    with Collection.open(collection, writable=repair) as opened:
+        report = opened.verify(repair=repair)
+    if as_json:
+        print_json({"ok": report.ok, "problems": report.problems})
+    else:
+        for each in report.problems:
+            click.echo(f"{each.part} {each.reason}{' (repaired)' if each.repaired else ''}")
+        if report.ok:
+            click.echo("the collection is sound")
+    if not report.ok:
+        raise CollectionCorrupt(
+            str(collection),
+            f"{len(report.problems)} problems; --repair builds the indexes anew, and a damaged "
+            "store has to be built from the documents",
+        )
+
+
+@index.command()
+@collection_argument
+@json_option
+def compact(collection: Path, as_json: bool) -> None:
+    """Give back the room of what was removed from COLLECTION."""
+    from rag.indexes import Collection
+
+    with Collection.open(collection, writable=True) as opened:
+        before = opened.info().store_bytes
+        opened.compact()
+        after = opened.info().store_bytes
+    if as_json:
+        print_json({"store_bytes_before": before, "store_bytes": after})
+    else:
+        click.echo(f"the store had {_megabytes(before)} and has {_megabytes(after)}")
+
+
+@index.command()
+@collection_argument
+@click.argument("folder", type=click.Path(path_type=Path))
+def export(collection: Path, folder: Path) -> None:
+    """Write all of COLLECTION, vectors included, to Parquet files in FOLDER."""
+    from rag.indexes import Collection
+
+    with Collection.open(collection) as opened:
+        opened.export(folder)
+
+
+@index.command("import")
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@collection_argument
+def import_(folder: Path, collection: Path) -> None:
+    """Make COLLECTION from what `export` wrote to FOLDER; nothing is embedded again."""
+    from rag.indexes import Collection
+
+    Collection.import_(folder, collection).close()

@@ -1,0 +1,60 @@
+"""From what an index finds to hits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rag.core.errors import CollectionCorrupt
+from rag.core.filters import Condition
+from rag.core.hits import Hit
+from rag.indexes.snapshot import Snapshot
+from rag.indexes.vectors import IntArray, VectorHits
+
+_FILTERS_KEPT = 16
+
+
+class FilterCache:
+    """The ids that the latest filters allow; threads can share it."""
+
+    def __init__(self) -> None:
+        self._kept: dict[tuple[Condition, int], IntArray] = {}
+
+    def ids(self, snapshot: Snapshot, condition: Condition | None) -> IntArray | None:
+        """Return the ids of the passages that match a filter; None where there is no filter."""
+        if condition is None:
+            return None
+        key = (condition, snapshot.generation)
+        ids = self._kept.get(key)
+        if ids is None:
+            ids = snapshot.ids(condition)
+            # A new dictionary, so that no thread sees one that changes.
+            self._kept = {**dict([*self._kept.items()][1 - _FILTERS_KEPT :]), key: ids}
+        return ids
+
+
+def read_hits(part: str, found: Sequence[VectorHits], snapshot: Snapshot) -> list[list[Hit]]:
+    """Return hits with their passages.
+
+    Args:
+        part: The part of the collection that found them.
+        found: Ids and scores for each query, best first.
+        snapshot: The store at the index's generation.
+
+    Raises:
+        CollectionCorrupt: The index names a passage that is not stored.
+    """
+    listed = [(ids.tolist(), scores.tolist()) for ids, scores in found]
+    passages = snapshot.passages({number for ids, _ in listed for number in ids})
+    try:
+        return [
+            [
+                Hit(passages[number], score, {part: score}, {part: rank})
+                for rank, (number, score) in enumerate(zip(ids, scores, strict=True), start=1)
+            ]
+            for ids, scores in listed
+        ]
+    except KeyError as error:
+        raise CollectionCorrupt(
+            snapshot.path,
+            f"the {part} index names passage {error}, which is not stored; verify and repair",
+        ) from error

@@ -1,0 +1,125 @@
+"""From prompts to the tokens that a model reads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from rag.core.errors import ModelError
+from rag.core.generation import Prompt
+
+# Private-use characters that stand for the two turns while the template is taken apart.
+_SYSTEM, _USER = "\ue000", "\ue001"
+
+
+class PromptEncoder:
+    """Puts prompts into a model's chat template, as tokens.
+
+    The template is rendered once, around placeholders; what it writes itself is tokenised with
+    its control tokens. The texts of a prompt are tokenised apart from it, as they are, by a
+    tokenizer that knows no control tokens: '<|im_end|>' in a retrieved text is seven harmless
+    tokens and cannot end a turn.
+
+    - No hidden prompts: with `system=''` the system turn is left out; where leaving it out makes
+      the template write a default of its own, an empty turn takes its place.
+    - A template without a system turn gets the system text at the start of the user's turn.
+    - `reply_prefix` follows the template's opening of the assistant's turn.
+    - Without a chat template the prompt is system text, blank line, user text, and `reply_prefix`
+      directly after it.
+
+    Args:
+        tokenizer: A fast tokenizer of transformers.
+
+    Raises:
+        ModelError: The tokenizer is not a fast one, or its template hides the user's text.
+    """
+
+    def __init__(self, tokenizer: Any) -> None:
+        from tokenizers import Tokenizer
+
+        if not tokenizer.is_fast:
+            raise ModelError(f"{tokenizer.name_or_path}: needs a fast tokenizer (tokenizer.json)")
+        self.backend = tokenizer.backend_tokenizer
+        # The same vocabulary without any added token; shares the model, so it costs nothing.
+        self._plain = Tokenizer(self.backend.model)
+        self._plain.normalizer = self.backend.normalizer
+        self._plain.pre_tokenizer = self.backend.pre_tokenizer
+        # SentencePiece vocabularies put a space before a text; a line break in front, cut off
+        # again, makes them read it as the continuation that it is.
+        line_break = self._plain.encode("\n", add_special_tokens=False).ids
+        follows = self._plain.encode("\na", add_special_tokens=False).ids[len(line_break) :]
+        spaced = self._plain.encode("a", add_special_tokens=False).ids != follows
+        self._guard, self._cut = ("\n", len(line_break)) if spaced else ("", 0)
+
+        # A model has to read something; scoring harnesses start empty prompts this way, too.
+        self._empty = [tokenizer.eos_token_id or 0]
+        if tokenizer.chat_template is None:
+            first = tokenizer("").input_ids[:1]
+            bos = [tokenizer.bos_token_id]
+            self._without_system: list[list[int]] = [first if first == bos else [], []]
+            self._with_system: list[list[int]] | None = None
+        else:
+            self._without_system, self._with_system = self._take_apart(tokenizer)
+
+    def _take_apart(self, tokenizer: Any) -> tuple[list[list[int]], list[list[int]] | None]:
+        """Return the template's tokens around the turns: without a system turn, and with one."""
+        from jinja2 import TemplateError
+
+        def rendered(*messages: tuple[str, str]) -> str:
+            turns = [{"role": role, "content": content} for role, content in messages]
+            text: str = tokenizer.apply_chat_template(
+                turns, tokenize=False, add_generation_prompt=True
+            )
+            return text
+
+        def tokens(piece: str) -> list[int]:
+            ids: list[int] = tokenizer(piece, add_special_tokens=False).input_ids
+            return ids
+
+        without = rendered(("user", _USER))
+        try:
+            full = rendered(("system", _SYSTEM), ("user", _USER))
+        except TemplateError:
+            full = ""
+        head, found, rest = full.partition(_SYSTEM)
+        if found and len(without) > len(head + rest):
+            without = head + rest
+        if without.count(_USER) != 1 or (found and rest.count(_USER) != 1):
+            raise ModelError(f"{tokenizer.name_or_path}: the chat template hides the user's text")
+        around = [tokens(piece) for piece in without.split(_USER)]
+        if not found:
+            return around, None
+        return around, [tokens(head), *(tokens(piece) for piece in rest.split(_USER))]
+
+    def encode(self, texts: Sequence[str]) -> list[list[int]]:
+        """Return the tokens of texts that follow other text; none of them is a control token.
+
+        Unpaired surrogates, which no tokenizer can read, count as U+FFFD.
+        """
+        encodings = self._plain.encode_batch_fast(
+            [self._guard + _valid(text) for text in texts], add_special_tokens=False
+        )
+        return [encoding.ids[self._cut :] for encoding in encodings]
+
+    def render(self, prompts: Sequence[Prompt]) -> list[list[int]]:
+        """Return the tokens of each prompt, up to where the reply begins."""
+        texts: list[str] = []
+        for prompt in prompts:
+            system, user = prompt.system, prompt.user
+            if system and self._with_system is None:
+                system, user = "", f"{system}\n\n{user}"
+            texts += (system, user, prompt.reply_prefix)
+        ids = iter(self.encode(texts))
+        return [self._assemble(*turns) for turns in zip(ids, ids, ids, strict=True)]
+
+    def _assemble(self, system: list[int], user: list[int], reply: list[int]) -> list[int]:
+        if system and self._with_system is not None:
+            head, middle, tail = self._with_system
+            return [*head, *system, *middle, *user, *tail, *reply]
+        head, tail = self._without_system
+        ids = [*head, *user, *tail, *reply]
+        return ids or self._empty
+
+
+def _valid(text: str) -> str:
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

@@ -1,0 +1,145 @@
+"""Forward passes of a sentence-transformers model."""
+
+from __future__ import annotations
+
+import threading
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from sentence_transformers import SentenceTransformer
+
+from rag.core.errors import ModelError
+from rag.core.protocols import Vectors
+from rag.models.quiet import quiet
+
+TokenIds = npt.NDArray[np.int32]
+"""The tokens of one text, special tokens included; shape (tokens,)."""
+
+
+class SentenceEncoder:
+    """A transformer, the pooling and whatever follows them, without `encode` around them.
+
+    The transformer runs in `dtype`; pooling and normalisation run in float32, since rounding
+    them would cost more accuracy than time. One forward pass runs at a time; those of several
+    threads take turns.
+
+    Args:
+        folder: A folder in the format of sentence-transformers, with safetensors weights.
+        device: Where to run it.
+        dtype: Number format of the transformer.
+
+    Raises:
+        ModelError: The folder holds no such model, or one that this class cannot run.
+    """
+
+    def __init__(self, folder: Path, device: str, dtype: torch.dtype) -> None:
+        _refuse_pickles(folder)
+        try:
+            with quiet():
+                model = SentenceTransformer(
+                    str(folder),
+                    device=device,
+                    local_files_only=True,
+                    trust_remote_code=False,
+                    model_kwargs={"use_safetensors": True},
+                )
+        except (OSError, ValueError, KeyError, ImportError) as error:
+            raise ModelError(f"{folder}: cannot be loaded: {error}") from error
+        modules = {type(module).__name__: module for module in model}
+        tokenizer = model.tokenizer
+        if "Transformer" not in modules or "Pooling" not in modules or not tokenizer.is_fast:
+            raise ModelError(
+                f"{folder}: not a transformer with a fast tokenizer and a pooling module"
+            )
+        if not getattr(modules["Pooling"], "include_prompt", True) and any(model.prompts.values()):
+            raise ModelError(f"{folder}: leaves prompts out of its pooling, which is not supported")
+
+        self.prompts: dict[str, str] = model.prompts
+        self.pooling = _pooling_name(modules["Pooling"])
+        self.normalized = "Normalize" in modules
+        self.max_tokens = int(model.max_seq_length)
+        # The tokenizer of the Rust library: faster than its wrapper, and it can be left to
+        # neither truncate nor pad.
+        self.tokenizer: Any = tokenizer.backend_tokenizer
+        self.tokenizer.no_truncation()
+        self.tokenizer.no_padding()
+        self._padding = int(tokenizer.pad_token_id or 0)
+        self._device = device
+        self._lock = threading.Lock()
+        forward = _Forward(model, dtype).eval()
+        # On a CPU the interpreter takes longer over a short text than its arithmetic does.
+        with quiet(), torch.inference_mode():
+            self._forward = _frozen(forward) if torch.device(device).type == "cpu" else forward
+
+    def vectors(self, batch: Sequence[TokenIds]) -> Vectors:
+        """Return the vector of each text of a batch; shape (texts, dimension)."""
+        longest = max(len(ids) for ids in batch)
+        ids = np.full((len(batch), longest), self._padding, np.int64)
+        mask = np.zeros_like(ids)
+        for row, each in enumerate(batch):
+            ids[row, : len(each)] = each
+            mask[row, : len(each)] = 1
+        with self._lock, torch.inference_mode():
+            pooled = self._forward(
+                torch.from_numpy(ids).to(self._device), torch.from_numpy(mask).to(self._device)
+            )
+            vectors: Vectors = pooled.cpu().numpy()
+        return vectors
+
+
+class _Forward(torch.nn.Module):
+    """The modules of a model as one function of tensors."""
+
+    def __init__(self, model: SentenceTransformer, dtype: torch.dtype) -> None:
+        super().__init__()
+        transformer, *others = model
+        self.transformer = transformer.to(dtype)
+        self.others = torch.nn.ModuleList(each.to(torch.float32) for each in others)
+
+    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+        features = self.transformer({"input_ids": input_ids, "attention_mask": attention_mask})
+        features["token_embeddings"] = features["token_embeddings"].float()
+        for module in self.others:
+            features = module(features)
+        return features["sentence_embedding"]
+
+
+def _frozen(forward: torch.nn.Module) -> Any:
+    """Return a graph of a module's operations, or the module if the graph differs from it."""
+
+    def example(rows: int, tokens: int) -> tuple[torch.Tensor, torch.Tensor]:
+        ids = torch.arange(1, 1 + rows * tokens).reshape(rows, tokens)
+        mask = torch.ones_like(ids)
+        mask[1:, tokens // 2 :] = 0
+        return ids, mask
+
+    with warnings.catch_warnings():
+        # TorchScript is deprecated for compilers, which need a C++ toolchain and a minute; and
+        # tracing warns of branches, which the comparison below looks after.
+        warnings.simplefilter("ignore")
+        try:
+            graph = torch.jit.freeze(torch.jit.trace(forward, example(2, 8), check_trace=False))
+            same = all(
+                torch.nn.functional.cosine_similarity(graph(*inputs), forward(*inputs)).min()
+                > 0.999
+                for inputs in (example(1, 5), example(3, 40))
+            )
+        except RuntimeError:
+            return forward
+    return graph if same else forward
+
+
+def _pooling_name(pooling: Any) -> str:
+    modes = pooling.pooling_mode
+    return modes if isinstance(modes, str) else "+".join(modes)
+
+
+def _refuse_pickles(folder: Path) -> None:
+    for pickled in folder.rglob("pytorch_model*.bin"):
+        if not any(pickled.parent.glob("*.safetensors")):
+            raise ModelError(f"{pickled}: not loaded, since loading it could run code; convert it")

@@ -1,0 +1,17 @@
+"""Retrievers: find passages by meaning, by words, or by both."""
+
+from __future__ import annotations
+
+from rag.retrievers.dense import DenseRetriever
+from rag.retrievers.fusion import Fusion, reciprocal_rank_fusion, weighted_fusion
+from rag.retrievers.hybrid import HybridRetriever
+from rag.retrievers.lexical import LexicalRetriever
+
+__all__ = [
+    "DenseRetriever",
+    "Fusion",
+    "HybridRetriever",
+    "LexicalRetriever",
+    "reciprocal_rank_fusion",
+    "weighted_fusion",
+]

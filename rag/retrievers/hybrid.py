@@ -1,0 +1,43 @@
+"""Search by meaning and by words at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from rag.core.errors import InputError
+from rag.core.filters import Where
+from rag.core.hits import Hit
+from rag.retrievers.base import CollectionRetriever
+from rag.retrievers.fusion import Fusion, weighted_fusion
+
+if TYPE_CHECKING:
+    from rag.indexes.collection import Collection
+
+_CANDIDATES = 100
+
+
+class HybridRetriever(CollectionRetriever):
+    """Fuses a dense and a lexical ranking.
+
+    Each part contributes its best 100 passages, or `top_k` where that is more: a passage that only
+    one part ranks high has to be known to the other. Any `top_k` up to 100 cuts the same ranking.
+
+    Args:
+        collection: The collection; it stays the caller's to close.
+        fusion: Makes one ranking of the dense and the lexical one, in that order.
+    """
+
+    name = "hybrid"
+
+    def __init__(self, collection: Collection, fusion: Fusion = weighted_fusion) -> None:
+        super().__init__(collection)
+        self.fusion = fusion
+
+    def _search(self, queries: Sequence[str], top_k: int, where: Where | None) -> list[list[Hit]]:
+        if top_k < 1:
+            raise InputError(f"top_k is {top_k}; ask for 1 hit or more")
+        candidates = max(_CANDIDATES, top_k)
+        dense = self.collection.search_dense(queries, candidates, where)
+        lexical = self.collection.search_lexical(queries, candidates, where)
+        return [self.fusion(rankings)[:top_k] for rankings in zip(dense, lexical, strict=True)]

@@ -1,0 +1,147 @@
+"""Files to documents."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from pathlib import Path
+
+from rag.core.documents import Document
+from rag.core.errors import LoadError, MissingExtra
+from rag.text.content import Content, normalize
+
+MAX_BYTES = 64 * 1024 * 1024
+"""Largest file that is read, and most that a compressed one may unpack to, by default."""
+
+FORMATS = {
+    "": "text",
+    ".adoc": "text",
+    ".asciidoc": "text",
+    ".org": "text",
+    ".rst": "text",
+    ".text": "text",
+    ".txt": "text",
+    ".md": "markdown",
+    ".markdown": "markdown",
+    ".mdown": "markdown",
+    ".htm": "html",
+    ".html": "html",
+    ".xhtml": "html",
+    ".pdf": "pdf",
+    ".docx": "docx",
+}
+"""Formats by file suffix."""
+
+_OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
+
+
+def load(path: Path, *, document_id: str | None = None, max_bytes: int = MAX_BYTES) -> Document:
+    """Read a file as a document.
+
+    The format follows from the suffix, unless the content shows that the suffix lies. A file
+    of unknown suffix is read as plain text if it is text. HTML and DOCX become Markdown.
+
+    Args:
+        path: The file.
+        document_id: The document's id; by default the path as given.
+        max_bytes: Largest file that is read, and most that a compressed one may unpack to.
+
+    Returns:
+        The document. Its metadata have `format` ('text', 'markdown', 'html', 'pdf' or 'docx')
+        and what the file states: `language`, `date`, `pages`, front matter. A file without a
+        title is titled by its name.
+
+    Raises:
+        LoadError: The file cannot be read, is broken, protected, too large, has no text in it
+            or is not text.
+        MissingExtra: The package that reads the format is not installed.
+    """
+    try:
+        content = _read(_bytes(path, max_bytes), path.suffix.lower(), max_bytes)
+    except MissingExtra:
+        raise
+    except OSError as error:
+        raise LoadError(str(path), error.strerror or str(error)) from error
+    except ValueError as error:
+        raise LoadError(str(path), str(error)) from error
+    except RecursionError as error:
+        raise LoadError(str(path), "nested too deeply") from error
+    except Exception as error:  # on a broken file parsers raise what they like
+        raise LoadError(str(path), f"broken file: {type(error).__name__}: {error}") from error
+    text = normalize(content.text)
+    if not text.strip():
+        raise LoadError(str(path), "no text in it")
+    title = " ".join(normalize(content.title).split())
+    return Document(
+        id=path.as_posix() if document_id is None else document_id,
+        text=text,
+        title=title or normalize(path.stem),
+        uri=path.resolve().as_uri(),
+        metadata=content.metadata,
+    )
+
+
+def _bytes(path: Path, max_bytes: int) -> bytes:
+    if path.exists() and not path.is_file():
+        raise ValueError("not a regular file")
+    with path.open("rb") as file:
+        data = file.read(max_bytes + 1)
+    if len(data) > max_bytes:
+        raise ValueError(f"larger than the limit of {max_bytes:,} bytes")
+    return data
+
+
+def _read(data: bytes, suffix: str, max_bytes: int) -> Content:
+    # The parsers load what they stand on; a run imports only those that it needs.
+    match _format(data, suffix):
+        case "pdf":
+            from rag.text.pdf import read_pdf
+
+            return read_pdf(data)
+        case "docx":
+            from rag.text.docx import read_docx
+
+            return read_docx(data, max_bytes)
+        case "html":
+            from rag.text.html import read_html
+
+            return read_html(data)
+        case "markdown":
+            from rag.text.markdown import read_markdown
+
+            return read_markdown(data)
+        case _:
+            from rag.text.plain import read_plain
+
+            return read_plain(data)
+
+
+def _format(data: bytes, suffix: str) -> str:
+    """Return the format that content and suffix show.
+
+    Raises:
+        ValueError: The content is of a known format that is not read.
+    """
+    named = FORMATS.get(suffix, "text")
+    head = data[:1024].lstrip(b"\xef\xbb\xbf \t\r\n")
+    if head.startswith(b"%PDF-"):
+        return "pdf"
+    if head.startswith(_OLE):
+        raise ValueError("a password-protected or pre-2007 Office file; save it as plain DOCX")
+    if head.startswith(b"PK\x03\x04"):
+        if _is_docx(data):
+            return "docx"
+        raise ValueError(f"an archive that is no DOCX{f' ({suffix})' if suffix else ''}")
+    if named in ("pdf", "docx"):
+        raise ValueError(f"broken, or not a {named.upper()} file")
+    if named == "text" and head[:14].lower().startswith((b"<!doctype html", b"<html")):
+        return "html"
+    return named
+
+
+def _is_docx(data: bytes) -> bool:
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            return "word/document.xml" in archive.namelist()
+    except zipfile.BadZipFile as error:
+        raise ValueError(f"broken archive: {error}") from error

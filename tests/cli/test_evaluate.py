@@ -1,0 +1,92 @@
+"""`rag eval retrieval` on a small real set."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from rag.cli import main
+
+XQUAD = Path(__file__).parents[1] / "data" / "xquad"
+
+
+def evaluate(*arguments: object, code: int = 0) -> Result:
+    done = CliRunner().invoke(main, ["eval", "retrieval", *map(str, arguments)])
+    assert done.exit_code == code, done.output
+    return done
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("eval")
+
+
+@pytest.fixture(scope="module")
+def dataset(kept: Path) -> Path:
+    """The first 40 paragraphs, and the questions about them."""
+    folder = kept / "xquad"
+    folder.mkdir()
+    corpus = (XQUAD / "corpus.jsonl").read_text("utf-8").splitlines(keepends=True)[:40]
+    (folder / "corpus.jsonl").write_text("".join(corpus), "utf-8")
+    shutil.copy(XQUAD / "queries.jsonl", folder)
+    ids = {json.loads(line)["id"] for line in corpus}
+    judged = (XQUAD / "qrels.tsv").read_text("utf-8").splitlines(keepends=True)[1:]
+    kept_lines = [line for line in judged if line.split("\t")[1] in ids]
+    (folder / "qrels.tsv").write_text("".join(kept_lines), "utf-8")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def lexical(dataset: Path, kept: Path) -> dict[str, Any]:
+    """Scores of lexical search; the collection and the run are kept."""
+    done = evaluate(
+        dataset, "--retriever", "lexical", "--collection", kept / "xquad.rag", "--save",
+        kept / "lexical.run", "--json",
+    )  # fmt: skip
+    return json.loads(done.stdout)
+
+
+def test_scores_every_query(lexical: dict[str, Any]) -> None:
+    count = lexical["queries"]
+    assert count > 50
+    for metric, values in lexical["values"].items():
+        assert len(values) == count
+        assert lexical["means"][metric] == pytest.approx(sum(values.values()) / count)
+    assert lexical["means"]["nDCG@10"] > 0.9  # paragraphs share their questions' words
+
+
+def test_a_run_equals_itself(lexical: dict[str, Any], dataset: Path, kept: Path) -> None:
+    done = evaluate(
+        dataset, "--retriever", "lexical", "--collection", kept / "xquad.rag", "--compare",
+        kept / "lexical.run", "--json",
+    )  # fmt: skip
+    for each in json.loads(done.stdout)["comparisons"].values():
+        assert (each["difference"], each["p_value"], each["wins"]) == (0, 1, 0)
+
+
+def test_two_retrievers_are_compared_and_each_query_shown(
+    lexical: dict[str, Any], dataset: Path, kept: Path
+) -> None:
+    shown = evaluate(
+        dataset, "--retriever", "dense", "--collection", kept / "xquad.rag", "--compare",
+        kept / "lexical.run", "--metric", "MRR@10", "--per-query",
+    ).stdout  # fmt: skip
+    assert f"{lexical['means']['MRR@10']:.4f}" in shown
+    assert "p" in shown.split("metric")[1].split("\n")[0].split()
+    assert all(query in shown for query in lexical["values"]["MRR@10"])
+
+
+def test_a_folder_that_is_no_data_set_is_an_input_error(tmp_path: Path) -> None:
+    assert "corpus.jsonl" in evaluate(tmp_path, code=3).stderr
+
+
+def test_an_unknown_metric_is_an_input_error(
+    lexical: dict[str, Any], dataset: Path, kept: Path
+) -> None:
+    evaluate(
+        dataset, "--collection", kept / "xquad.rag", "--retriever", "lexical", "--metric", "F7",
+        code=3,
+    )  # fmt: skip
