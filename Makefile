@@ -1,7 +1,10 @@
 # Every target installs what it needs into .venv on its first run; a later run installs nothing
 # unless pyproject.toml or constraints.txt changed. On a machine with a CUDA device: make FAISS=gpu …
 
-PYTHON ?= python3
+# The first interpreter that is new enough.
+ENOUGH := 'import sys; sys.exit(sys.version_info < (3, 11))'
+PYTHON ?= $(shell (for each in python3 python3.13 python3.12 python3.11; do \
+  $$each -c $(ENOUGH) && echo $$each; done; echo python3) 2>/dev/null | head -n 1)
 FAISS ?= cpu
 EXTRAS := $(FAISS),local,pdf,docx,parquet,dev
 
@@ -21,7 +24,7 @@ help: ## List the targets
 install: $(STAMP) ## Create .venv and install everything into it
 
 $(STAMP): pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	@$(PYTHON) -c $(ENOUGH) || { \
 	  echo 'error: $(PYTHON) is not Python 3.11 or newer; name one that is: make $(or $(MAKECMDGOALS),install) PYTHON=python3.12' >&2; \
 	  exit 1; }
 	$(PYTHON) -m venv $(VENV)

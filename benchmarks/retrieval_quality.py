@@ -8,13 +8,14 @@ default embedder and settings, and kept in the work folder for the next time.
 
 import argparse
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 from rag import Collection, DenseRetriever, HybridRetriever, LexicalRetriever, load_embedder
 from rag.core.protocols import Embedder
 from rag.evaluation import RetrievalDataset, evaluate_retrieval, read_dataset
-from rag.evaluation.retrieval import METRICS
 
+WIDTH = {"data set": 26}
 RETRIEVERS = (LexicalRetriever, DenseRetriever, HybridRetriever)
 
 
@@ -29,22 +30,22 @@ def build(dataset: RetrievalDataset, path: Path, embedder: Embedder) -> Collecti
     return collection
 
 
-def measure(folder: Path, work: Path, embedder: Embedder) -> dict[str, object]:
-    """Return the figures of one data set."""
+def measure(folder: Path, work: Path, embedder: Embedder) -> Iterator[dict[str, str | int | float]]:
+    """Yield the figures of each retriever on one data set."""
     dataset = read_dataset(folder)
     with build(dataset, work / dataset.name, embedder) as collection:
         info = collection.info()
-        reports = [evaluate_retrieval(dataset, kind(collection)) for kind in RETRIEVERS]
-    return {
-        "dataset": dataset.name,
-        "queries": len(dataset.queries),
-        "documents": info.documents,
-        "passages": info.passages,
-        **{
-            report.run.name: {**report.means, "queries/s": report.queries_per_second}
-            for report in reports
-        },
-    }
+        for kind in RETRIEVERS:
+            report = evaluate_retrieval(dataset, kind(collection))
+            yield {
+                "data set": dataset.name,
+                "queries": len(dataset.queries),
+                "documents": info.documents,
+                "passages": info.passages,
+                "retriever": report.run.name,
+                **report.means,
+                "queries/s": round(report.queries_per_second, 1),
+            }
 
 
 def main() -> None:
@@ -56,25 +57,21 @@ def main() -> None:
     args = parser.parse_args()
 
     embedder = load_embedder()
-    results = []
-    names = [kind.name for kind in RETRIEVERS]
-    if not args.json:
-        print(f"{'':24}{'':>21}  " + "  ".join(f"{name:^22}" for name in names))
-        columns = "  ".join("".join(f"{metric[:7]:>8}" for metric in METRICS)[2:] for _ in names)
-        print(f"{'data set':24}{'queries':>9}{'documents':>12}  {columns}")
+    rows = []
     for folder in args.folders:
-        result = measure(folder, args.work, embedder)
-        results.append(result)
-        if not args.json:
-            values = "  ".join(
-                "".join(f"{result[name][metric]:8.3f}" for metric in METRICS)[2:] for name in names
-            )
-            print(
-                f"{result['dataset']:24}{result['queries']:9}{result['documents']:12}  {values}",
-                flush=True,
-            )
+        for row in measure(folder, args.work, embedder):
+            if not args.json:
+                if not rows:
+                    print(*(f"{name:>{WIDTH.get(name, 10)}}" for name in row), sep="  ")
+                print(*(f"{cell(row[name]):>{WIDTH.get(name, 10)}}" for name in row), sep="  ")
+            rows.append(row)
     if args.json:
-        print(json.dumps(results, indent=2))
+        print(json.dumps(rows, indent=2))
+
+
+def cell(value: object) -> str:
+    """Return a value as the table shows it."""
+    return f"{value:.3f}" if isinstance(value, float) else str(value)
 
 
 if __name__ == "__main__":

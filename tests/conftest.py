@@ -5,7 +5,15 @@ from pathlib import Path
 
 import pytest
 
+from rag.models.embedders import SentenceTransformerEmbedder
+from rag.models.registry import load_embedder
 from rag.models.transformers_llm import TransformersLLM
+
+
+@pytest.fixture(scope="session")
+def minilm() -> SentenceTransformerEmbedder:
+    """all-MiniLM-L6-v2 in the number format that is fastest here."""
+    return load_embedder(offline=True)
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,7 @@ from rag.cli.output import console, json_option, print_json
 from rag.cli.prompts import prompts_option
 from rag.cli.retrieval import (
     collection_argument,
+    location,
     make_retriever,
     retriever_option,
     top_k_option,
@@ -121,7 +122,7 @@ def _print_rest(answer: Answer, seconds: float) -> None:
         out.print("\nSources", style="bold")
     for each in answer.citations:
         out.print(f"[{each.number}] {each.title or each.document_id}")
-        out.print(f"    {each.uri or each.document_id}, characters {each.start} to {each.end}")
+        out.print(f"    {location(each)}")
         out.print(f"    “{' '.join(each.quote.split())}”", style="italic")
     for note in answer.notes:
         out.print(f"note: {note}", style="yellow")

@@ -160,7 +160,10 @@ def check_sqlite() -> Iterator[Check]:
 
 def check_cache() -> Iterator[Check]:
     """Look at the folder that converted models are kept in."""
-    from rag.models.gguf import cache_dir
+    try:
+        from rag.models.gguf import cache_dir
+    except ImportError:
+        return  # without torch nothing is converted; `check_models` names what is missing
 
     folder = cache_dir()
     try:

@@ -64,4 +64,5 @@ def estimate(
     began = time.perf_counter()
     embedder.embed_passages(sample, progress)
     share = sum(lengths[::step]) / sum(lengths)
-    return Estimate(files, len(texts), sum(lengths), (time.perf_counter() - began) / share)
+    seconds = round((time.perf_counter() - began) / share, 1)
+    return Estimate(files, len(texts), sum(lengths), seconds)

@@ -40,33 +40,44 @@ class Source:
         paths: Files and folders.
         include: Patterns of files to take.
         exclude: Patterns of files to leave out.
+
+    Attributes:
+        wanted: The files to read, known once `documents` has begun.
         skipped: What gave no document, complete once `documents` is exhausted.
     """
 
     paths: Sequence[Path]
     include: Sequence[str]
     exclude: Sequence[str]
-    skipped: list[Skipped] = field(default_factory=list)
+    wanted: set[Path] = field(default_factory=set, init=False)
+    skipped: list[Skipped] = field(default_factory=list, init=False)
 
     def documents(self, progress: Progress) -> Iterator[Document]:
         """Yield the documents and keep what was skipped."""
-        from rag.text import read_documents
+        from rag.text import FoundFile, find_files, read_documents
 
+        found = list(find_files(self.paths, include=self.include, exclude=self.exclude))
+        self.wanted = {each.path for each in found if isinstance(each, FoundFile)}
         items = read_documents(self.paths, include=self.include, exclude=self.exclude)
         for number, item in enumerate(items, start=1):
-            progress("reading", number, None)
+            # A file of JSON Lines gives more than one item.
+            progress("reading", number, max(number, len(found)))
             if isinstance(item, Document):
                 yield item
             else:
                 self.skipped.append(item)
 
-    def failed(self) -> list[Skipped]:
-        """Return what was skipped though it was meant to be read."""
-        from rag.text import FoundFile, find_files
+    def reasons(self) -> dict[str, list[Path]]:
+        """Return what was skipped, by reason."""
+        reasons: dict[str, list[Path]] = {}
+        for each in self.skipped:
+            reasons.setdefault(each.reason, []).append(each.path)
+        return reasons
 
-        files = find_files(self.paths, include=self.include, exclude=self.exclude)
-        meant = {each.path for each in files if isinstance(each, FoundFile)}
-        return [each for each in self.skipped if each.path in meant]
+    @property
+    def failed(self) -> bool:
+        """Whether a file gave no document though it was to be read."""
+        return any(each.path in self.wanted for each in self.skipped)
 
     def gone(self, collection: Collection) -> list[str]:
         """Return the ids of documents from below the paths whose files are no longer there."""
@@ -238,14 +249,13 @@ def _report(
             {**asdict(result), "seconds": seconds, "removed": gone, "skipped": source.skipped}
         )
     else:
-        for each in source.skipped:
-            click.echo(f"skipped {each.path}: {each.reason}", err=True)
-        parts = [f"{value} {name.replace('_', ' ')}" for name, value in asdict(result).items()]
-        click.echo(
-            f"{', '.join(parts)}, {len(gone)} removed, {len(source.skipped)} skipped"
-            f" in {seconds:.1f} s"
-        )
-    if source.failed():
+        for reason, paths in source.reasons().items():
+            where = paths[0] if len(paths) == 1 else f"{len(paths)} files, such as {paths[0]}"
+            click.echo(f"skipped {where}: {reason}", err=True)
+        counts = {**asdict(result), "removed": len(gone), "skipped": len(source.skipped)}
+        shown = [f"{name} {value:,}" for name, value in counts.items()]
+        click.echo(f"{', '.join(shown)}; {seconds:.1f} s")
+    if source.failed:
         raise click.exceptions.Exit(ExitCode.PARTIAL)
 
 

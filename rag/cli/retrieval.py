@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from rag.core.documents import Passage
 from rag.models.registry import DEFAULT_EMBEDDER
 
 if TYPE_CHECKING:
+    from rag.core.answers import Citation
+    from rag.core.documents import Passage
     from rag.core.protocols import Retriever
     from rag.indexes import Collection
 
@@ -70,6 +71,6 @@ def make_retriever(kind: str, collection: Collection) -> Retriever:
     return HybridRetriever(collection)
 
 
-def location(passage: Passage) -> str:
-    """Say where a passage is: its document and the characters."""
-    return f"{passage.uri or passage.document_id}, characters {passage.start} to {passage.end}"
+def location(place: Passage | Citation) -> str:
+    """Say where a passage or a quote is: its document and the characters."""
+    return f"{place.document_id}, characters {place.start} to {place.end}"

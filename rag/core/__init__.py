@@ -1,7 +1,10 @@
 """Nouns, operations, the engine, meters and budgets."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from rag.core.answers import Answer, Citation
-from rag.core.async_engine import AsyncEngine
 from rag.core.budgets import Allowance, Budget, Meter, Reservation
 from rag.core.documents import Document, Metadata, Passage, Scalar
 from rag.core.engine import Engine
@@ -49,6 +52,9 @@ from rag.core.operations import (
 from rag.core.progress import Progress
 from rag.core.protocols import LLM, Capability, Embedder, Retriever, Vectors
 from rag.core.usage import Prices, Usage
+
+if TYPE_CHECKING:
+    from rag.core.async_engine import AsyncEngine
 
 __all__ = [
     "LLM",
@@ -119,3 +125,12 @@ __all__ = [
     "parse_where",
     "together",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Load what needs asyncio when it is first asked for (PEP 562)."""
+    if name == "AsyncEngine":
+        from rag.core.async_engine import AsyncEngine
+
+        return AsyncEngine
+    raise AttributeError(f"module 'rag.core' has no attribute '{name}'")

@@ -18,7 +18,8 @@ from rag.core.filters import Condition, Where, parse_where
 from rag.core.hits import Hit
 from rag.core.progress import Progress, silent
 from rag.core.protocols import Embedder
-from rag.indexes.derived import DerivedLexical, DerivedVectors
+from rag.indexes.derived_lexical import DerivedLexical
+from rag.indexes.derived_vectors import DerivedVectors
 from rag.indexes.indexing import AddReport, batches, index_batch
 from rag.indexes.manifest import EmbedderManifest, Manifest
 from rag.indexes.records import VectorDtype
@@ -175,11 +176,16 @@ class Collection:
             writer.acquire()
         try:
             store = Store(folder, manifest.codec)
-            return cls(folder, manifest, store, embedder, writer)
+            collection = cls(folder, manifest, store, embedder, writer)
+            if writable:
+                # Before the store moves on, so that what is ahead of it can be told.
+                collection._vectors.discard_newer()
+                collection._lexical.catch_up()
         except BaseException:
             if writer is not None:
                 writer.release()
             raise
+        return collection
 
     def close(self) -> None:
         """Close it; a second time does nothing."""
@@ -209,7 +215,12 @@ class Collection:
             if self._embedder is None:
                 from rag.models.registry import load_embedder
 
-                embedder = load_embedder(self.manifest.embedder.name)
+                built_with = self.manifest.embedder
+                embedder = load_embedder(
+                    built_with.name,
+                    query_prefix=built_with.query_prefix,
+                    passage_prefix=built_with.passage_prefix,
+                )
                 self.manifest.check(self.path, embedder)
                 self._embedder = embedder
             return self._embedder
@@ -223,7 +234,8 @@ class Collection:
 
         Args:
             documents: The documents; read once, never all held.
-            progress: Told of the documents that are committed.
+            progress: Told of the documents that are committed, as the stage 'documents', and by
+                the embedder of its work on each batch.
 
         Raises:
             InputError: A document cannot be stored or embedded; its batch is not committed.
@@ -233,7 +245,7 @@ class Collection:
         with self._changing():
             splitter = _splitter(self.embedder, self.manifest)
             for batch in batches(documents):
-                report += index_batch(self._store, self.embedder, splitter, batch)
+                report += index_batch(self._store, self.embedder, splitter, batch, progress)
                 self._lexical.catch_up()
                 progress("documents", report.added + report.updated + report.unchanged, None)
             self._vectors.save()
@@ -425,4 +437,4 @@ def _splitter(embedder: Embedder, manifest: Manifest) -> Splitter:
 def _checked(top_k: int, where: Where | None) -> Condition | None:
     if top_k < 1:
         raise InputError(f"top_k is {top_k}; ask for 1 hit or more")
-    return None if where is None else parse_where(where)
+    return parse_where(where) if where else None

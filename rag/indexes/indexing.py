@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 
 from rag.core.documents import Document, Passage
+from rag.core.progress import Progress
 from rag.core.protocols import Embedder
 from rag.indexes.records import DocumentRecord, hash_text
 from rag.indexes.store import Store
@@ -61,7 +62,11 @@ def batches(documents: Iterable[Document]) -> Iterator[list[Document]]:
 
 
 def index_batch(
-    store: Store, embedder: Embedder, splitter: Splitter, documents: Sequence[Document]
+    store: Store,
+    embedder: Embedder,
+    splitter: Splitter,
+    documents: Sequence[Document],
+    progress: Progress,
 ) -> AddReport:
     """Split, embed and store documents in one transaction; what has not changed is passed over.
 
@@ -85,12 +90,11 @@ def index_batch(
     with store.read() as snapshot:
         vector_ids = snapshot.vector_ids(texts)
     unknown = [text_hash for text_hash in texts if text_hash not in vector_ids]
-    vectors = embedder.embed_passages([texts[each] for each in unknown]) if unknown else None
+    vectors = embedder.embed_passages([texts[each] for each in unknown], progress)
 
     with store.write() as transaction:
         updated = transaction.remove_documents(each.document.id for each in changed)
-        if vectors is not None:
-            vector_ids |= transaction.add_vectors(unknown, vectors)
+        vector_ids |= transaction.add_vectors(unknown, vectors)
         for record, passages in zip(changed, split, strict=True):
             transaction.add_document(record, passages, _vector_ids(passages, vector_ids))
     total = sum(map(len, split))

@@ -1,10 +1,9 @@
 """The lexical index: BM25 over passages, on tantivy.
 
 BM25 is the Okapi weighting of Robertson et al. (TREC-3, 1994) with tantivy's k1 = 1.2 and
-b = 0.75. The label of a passage, its title and headings, counts twice: it is indexed as so many
-repetitions beside the text (Robertson, Zaragoza and Taylor, CIKM 2004). Text is lower-cased, folded
-to ASCII and stemmed (Snowball English); a compound such as `DiffExecutor` or `IL6` is found whole
-and by its parts.
+b = 0.75. Words of the label, that is of title and headings, count twice (Robertson, Zaragoza and
+Taylor, CIKM 2004). Text is lower-cased, folded to ASCII and stemmed (Snowball English); a compound
+such as `DiffExecutor` or `IL6` is found whole and by its parts.
 
 A query is a bag of words: it goes through the same analysis and is never read as query syntax, so
 quotes, colons and `AND` are ordinary text. Function words count only where there is nothing else.
@@ -122,7 +121,8 @@ class LexicalIndex:
                 self._replace(self._writer, _MARKER, generation=generation)
                 self._writer.commit()
             except BaseException:
-                self._writer.rollback()
+                # Nothing is committed, and without its writer the directory is free again.
+                self._writer = None
                 raise
         self.refresh()
 

@@ -13,7 +13,6 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from threading import RLock
 
 from rag.core.errors import CollectionCorrupt, StorageError
 from rag.indexes.records import VectorCodec
@@ -99,7 +98,6 @@ class Store:
         self._codec = codec
         self._idle: list[sqlite3.Connection] = []
         self._frozen: tuple[int, ...] | None = None
-        self._writing = RLock()
         self._closed = False
         with self.read():
             pass
@@ -144,7 +142,7 @@ class Store:
             StorageError: The disk refused.
             CollectionCorrupt: The file is damaged.
         """
-        with self._writing, sqlite_errors(self.path):
+        with sqlite_errors(self.path):
             connection = self._take()
             try:
                 connection.execute("BEGIN IMMEDIATE")
@@ -159,7 +157,7 @@ class Store:
         Raises:
             StorageError: The disk refused; it takes as much room again for a while.
         """
-        with self._writing, sqlite_errors(self.path):
+        with sqlite_errors(self.path):
             connection = self._take()
             try:
                 connection.execute("VACUUM")

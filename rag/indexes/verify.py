@@ -9,7 +9,8 @@ from typing import Literal
 import numpy as np
 
 from rag.core.errors import CollectionCorrupt, InputError
-from rag.indexes.derived import DerivedLexical, DerivedVectors
+from rag.indexes.derived_lexical import DerivedLexical
+from rag.indexes.derived_vectors import DerivedVectors
 from rag.indexes.lexical import LexicalIndex
 from rag.indexes.records import hash_text
 from rag.indexes.snapshot import Snapshot

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
-from transformers.utils import logging
 
 from rag.core.errors import ModelError
+from rag.models.quiet import quiet
 
 
 @dataclass
@@ -54,7 +53,7 @@ class CausalModel:
     def __init__(self, folder: Path, device: str, dtype: torch.dtype) -> None:
         options = {"local_files_only": True, "trust_remote_code": False}
         try:
-            with _no_progress_bars():
+            with quiet():
                 self.tokenizer = transformers.AutoTokenizer.from_pretrained(folder, **options)
                 model = transformers.AutoModelForCausalLM.from_pretrained(
                     folder, dtype=dtype, use_safetensors=True, **options
@@ -147,14 +146,3 @@ class CausalModel:
                 logits_to_keep=last,
             )
         return output.logits
-
-
-@contextmanager
-def _no_progress_bars() -> Iterator[None]:
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()

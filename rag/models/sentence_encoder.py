@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from safetensors import SafetensorError
 from sentence_transformers import SentenceTransformer
 
 from rag.core.errors import ModelError
@@ -48,7 +49,7 @@ class SentenceEncoder:
                     trust_remote_code=False,
                     model_kwargs={"use_safetensors": True},
                 )
-        except (OSError, ValueError, KeyError, ImportError) as error:
+        except (OSError, ValueError, KeyError, ImportError, SafetensorError) as error:
             raise ModelError(f"{folder}: cannot be loaded: {error}") from error
         modules = {type(module).__name__: module for module in model}
         tokenizer = model.tokenizer

@@ -1,8 +1,8 @@
 """Which sentence of which passage supports a claim.
 
 Support is judged by words: a sentence supports a claim when it has most of the claim's own words
-(those that are not the question's already) and every number in it. That is a check of where a
-claim comes from, not of whether it follows.
+(those that are not the question's already) and all its own names and numbers. That is a check of
+where a claim comes from, not of whether it follows.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ _STOP_WORDS = frozenset(
     "to was we were what when where which while who whom whose why will with would you your".split()
 )
 _WORD = re.compile(r"\w+")
+_NAME = re.compile(r"(?<!^)\b[A-Z]\w*|\w*[\d_]\w*|\w*[A-Z]\w*[A-Z]\w*")
 _QUOTED = re.compile(r'["“]([^"“”]+)["”]')
 
 
@@ -68,12 +69,18 @@ def content_stems(text: str) -> frozenset[str]:
 
 
 def sentences(hits: Sequence[Hit]) -> list[Sentence]:
-    """Split the passages of hits into sentences."""
-    return [
-        Sentence(position, start, end, content_stems(hit.passage.text[start:end]))
-        for position, hit in enumerate(hits)
-        for start, end in sentence_spans(hit.passage.text)
-    ]
+    """Split the passages of hits into sentences; where passages overlap, each is there once."""
+    seen: set[tuple[str, int, int]] = set()
+    found = []
+    for position, hit in enumerate(hits):
+        passage = hit.passage
+        for start, end in sentence_spans(passage.text):
+            place = (passage.document_id, passage.start + start, passage.start + end)
+            if place not in seen:
+                seen.add(place)
+                stems = content_stems(passage.text[start:end])
+                found.append(Sentence(position, start, end, stems))
+    return found
 
 
 def best_support(
@@ -97,14 +104,14 @@ def best_support(
     # What is quoted is what is claimed; the words around it only announce it.
     claimed = content_stems(" ".join(quotes) or claim)
     own = claimed - asked or claimed or asked
-    numbers = {stem for stem in own if any(character.isdigit() for character in stem)}
+    exact = content_stems(" ".join(_NAME.findall(claim))) - asked
     best, best_rank = None, (0.0, False, 0.0, 0)
     for span, single in _windows(list(candidates)):
         share = len(own & span.stems) / max(1, len(own))
         # Of equal support: one sentence, one that speaks of the question, a short one.
         about = len(span.stems & asked) / max(1, len(asked))
         rank = (share, single, about, span.start - span.end)
-        if share >= ENOUGH and numbers <= span.stems and (best is None or rank > best_rank):
+        if share >= ENOUGH and exact <= span.stems and (best is None or rank > best_rank):
             best, best_rank = span, rank
     return best
 

@@ -14,14 +14,14 @@ from rag.retrievers.fusion import Fusion, weighted_fusion
 if TYPE_CHECKING:
     from rag.indexes.collection import Collection
 
-_CANDIDATES = 100
+_CANDIDATES = 50
 
 
 class HybridRetriever(CollectionRetriever):
     """Fuses a dense and a lexical ranking.
 
-    Each part contributes its best 100 passages, or `top_k` where that is more: a passage that only
-    one part ranks high has to be known to the other. Any `top_k` up to 100 cuts the same ranking.
+    Each part contributes its best 50 passages, or `top_k` where that is more: a passage that only
+    one part ranks high has to be known to the other. Any `top_k` up to 50 cuts the same ranking.
 
     Args:
         collection: The collection; it stays the caller's to close.

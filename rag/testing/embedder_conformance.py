@@ -23,7 +23,7 @@ TEXTS = (
     "Compilers translate programs into machine code; linkers put the pieces together.",
     "",
     " \n",
-    "Jürgen’s naïve café — 北京 🦉",
+    "Jürgen's naïve café — 北京 🦉",
     "The grey heron stands in shallow water and waits for fish.",
 )
 """Short, long, empty, blank and foreign texts; the last repeats the first."""

@@ -1,5 +1,4 @@
 """What every language model backend has to do, as tests to inherit."""
-# ruff: noqa: S101 - assertions are what a conformance suite is made of
 
 from __future__ import annotations
 

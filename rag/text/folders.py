@@ -135,12 +135,31 @@ def _walk(
 
 def _is_ignored(name: str, excluded: GitIgnoreSpec, rules: tuple[_Rules, ...]) -> bool:
     """Say whether the deepest rule that says anything of a path excludes it."""
-    verdict = excluded.check_file(name).include
+    verdict = _verdict(excluded, name)
     for rule in reversed(rules):
         if verdict is not None:
             break
-        verdict = rule.spec.check_file(name.removeprefix(rule.folder)).include
+        verdict = _verdict(rule.spec, name.removeprefix(rule.folder))
     return bool(verdict)
+
+
+def _verdict(spec: GitIgnoreSpec, name: str) -> bool | None:
+    """Return what the last pattern that matches a path says; None if none matches.
+
+    As in git, and unlike `GitIgnoreSpec.check_file`, a pattern that matches a folder says
+    nothing of what is in it: an excluded folder is not walked, and one that `!` brings back has
+    brought back only itself.
+    """
+    for pattern in reversed(spec.patterns):
+        if pattern.include is None or not (found := pattern.match_file(name)):
+            continue
+        marks = [end for _, end in found.match.regs[1:]]
+        # The mark is the slash after a folder that matched: the path's own, or of one above it.
+        # A pattern without one, such as 'a/**', is about what is in the folder that it spells.
+        itself = all(end in (-1, len(name)) for end in marks)
+        if itself and (marks or not (name.endswith("/") and found.match.end() == len(name))):
+            return pattern.include
+    return None
 
 
 def _text(name: str) -> str:

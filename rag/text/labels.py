@@ -54,10 +54,11 @@ def shorten_labels(
         found = token_spans([labels[pair].text for pair in todo])
         long = []
         for pair, spans in zip(todo, found, strict=True):
-            labels[pair] = labels[pair]._replace(tokens=len(spans))
-            if len(spans) > most:
-                labels[pair] = _shorter(labels[pair], spans, most)
+            label = labels[pair]._replace(tokens=len(spans) if labels[pair].text else 0)
+            if label.tokens > most:
+                label = _shorter(label, spans, most)
                 long.append(pair)
+            labels[pair] = label
         todo = long
     return labels
 

@@ -18,7 +18,7 @@ from rag.testing.embedders import HashEmbedder
 State = dict[str, str]
 """Texts of the documents by id."""
 
-EMBEDDER = HashEmbedder()
+EMBEDDER = HashEmbedder(1024)
 _LONGEST_PAUSE = 0.1
 """Seconds after the last operation seen at which a writer is killed at the latest."""
 BATCH = 2

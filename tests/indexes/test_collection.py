@@ -23,19 +23,24 @@ from rag.core.errors import (
     ManifestMismatch,
     StorageError,
 )
+from rag.core.progress import silent
 from rag.indexes import AddReport, Collection
 from rag.indexes import indexing as indexing_module
 from rag.testing.embedders import HashEmbedder
 
-EMBEDDER = HashEmbedder()
+EMBEDDER = HashEmbedder(1000)
 
 
 class CountingEmbedder(HashEmbedder):
     """Remembers what it embeds."""
 
-    def embed_passages(self, texts: Any, progress: Any = None) -> Any:
-        self.__dict__.setdefault("seen", []).extend(texts)
-        return super().embed_passages(texts)
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[str] = []
+
+    def embed_passages(self, texts: Any, progress: Any = silent) -> Any:
+        self.seen += texts
+        return super().embed_passages(texts, progress)
 
 
 def word(n: int) -> str:
@@ -131,10 +136,11 @@ def test_documents_are_committed_in_batches(
         yield from documents(10)
         raise KeyboardInterrupt
 
-    done = []
+    told = []
     with pytest.raises(KeyboardInterrupt):
-        collection.add(interrupted(), progress=lambda stage, count, total: done.append(count))
-    assert done == [4, 8]
+        collection.add(interrupted(), progress=lambda *report: told.append(report))
+    assert [done for stage, done, _ in told if stage == "documents"] == [4, 8]
+    assert ("embedding", 4, 4) in told
     assert collection.info().documents == 8
     assert found(collection, word(7)) == [["d7"], ["d7"]]
     assert collection.verify().problems == ()
@@ -273,7 +279,7 @@ def test_unusable_options_create_nothing(tmp_path: Path, options: dict[str, Any]
     ],
 )
 def test_another_embedder_is_refused(collection: Collection, field: str, value: object) -> None:
-    other = HashEmbedder()
+    other = HashEmbedder(1000)
     stored = getattr(other, field)
     other.__dict__[field] = value
     with pytest.raises(ManifestMismatch) as caught:
@@ -360,10 +366,10 @@ def test_small_changes_do_not_save_the_vector_index_anew(collection: Collection)
 
 
 def test_float32_keeps_vectors_exactly(tmp_path: Path) -> None:
-    (expected,) = EMBEDDER.embed_passages(["some text to embed"])
+    (expected,) = EMBEDDER.embed_passages(["three other words"])
     for dtype, exact in (("float32", True), ("float16", False)):
         with Collection.create(tmp_path / dtype, EMBEDDER, vector_dtype=dtype) as collection:
-            collection.add([Document("a", "some text to embed")])
+            collection.add([Document("a", "three other words")])
             with collection._store.read() as snapshot:
                 ((_, (stored,)),) = snapshot.added_vectors(0)
         assert np.array_equal(stored, expected) is exact
@@ -416,6 +422,28 @@ def test_compacting_gives_room_back(collection: Collection) -> None:
     assert after.documents == 10
     assert found(collection, word(3)) == [["d3"], ["d3"]]
     assert collection.verify().problems == ()
+
+
+def test_readers_go_on_while_the_writer_compacts(collection: Collection) -> None:
+    collection.add(documents(200))
+    compacted = threading.Event()
+    errors: list[BaseException] = []
+
+    def read() -> None:
+        try:
+            with Collection.open(collection.path, EMBEDDER) as reader:
+                while not compacted.is_set():
+                    assert found(reader, word(7)) == [["d7"], ["d7"]]
+        except BaseException as error:  # noqa: BLE001 - reported by the main thread
+            errors.append(error)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    for _ in range(5):
+        collection.compact()
+    compacted.set()
+    reader.join()
+    assert not errors, errors
 
 
 def test_info_needs_no_embedder(collection: Collection) -> None:

@@ -51,10 +51,10 @@ def test_killing_the_writer_loses_nothing_and_leaves_nothing_half_done(
     "place",
     [
         "rag.indexes.store.Store.vacuum",
-        "rag.indexes.derived.DerivedLexical.catch_up",
-        "rag.indexes.derived.DerivedLexical._discard",
-        "rag.indexes.derived.DerivedVectors.save",
-        "rag.indexes.derived.DerivedVectors._discard",
+        "rag.indexes.derived_lexical.DerivedLexical.catch_up",
+        "rag.indexes.derived_lexical.DerivedLexical._discard",
+        "rag.indexes.derived_vectors.DerivedVectors.save",
+        "rag.indexes.derived_vectors.DerivedVectors._discard",
         "rag.indexes.lexical.LexicalIndex.update",
         "os.fsync",
         "os.replace",
@@ -125,6 +125,9 @@ def test_an_index_newer_than_a_restored_store_is_built_anew(path: Path, tmp_path
         collection.add([Document("later", "common words later")])
     shutil.copy(tmp_path / "backup", path / "store.sqlite")
     check(path, [STATE], writable=False)
+    with Collection.open(path, EMBEDDER, writable=True) as collection:
+        collection.add([Document("other", "common words other")])
+    check(path, [{**STATE, "other": "common words other"}], writable=False)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from rag.core.errors import InputError
 from rag.indexes import faiss_create
 from rag.indexes.vectors import create_index, load_index
-from rag.testing.vector_indexes import DIMENSION, VectorIndexConformance, sample_vectors
+from rag.testing.vector_index_conformance import DIMENSION, VectorIndexConformance, sample_vectors
 
 
 class FaissConformance(VectorIndexConformance):

@@ -13,7 +13,7 @@ import pytest
 from rag.core.errors import InputError
 from rag.indexes.faiss_kinds import FlatIndex
 from rag.indexes.vectors import create_index, load_index
-from rag.testing.vector_indexes import DIMENSION, sample_vectors
+from rag.testing.vector_index_conformance import DIMENSION, sample_vectors
 
 KINDS = ["flat", "hnsw", "ivf"]
 
@@ -148,7 +148,7 @@ def test_a_forked_child_does_not_hang(kind):
         f"""
         import os, signal
         from rag.indexes.vectors import create_index
-        from rag.testing.vector_indexes import sample_vectors
+        from rag.testing.vector_index_conformance import sample_vectors
 
         vectors = sample_vectors(1000)
         index = create_index(16, kind={kind!r}, training=vectors)
@@ -226,7 +226,7 @@ def test_a_full_disk_loses_nothing(tmp_path):
             from pathlib import Path
             from rag.core.errors import StorageError
             from rag.indexes.vectors import create_index
-            from rag.testing.vector_indexes import sample_vectors
+            from rag.testing.vector_index_conformance import sample_vectors
 
             path = Path({str(path)!r})
             index = create_index(16)

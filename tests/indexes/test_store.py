@@ -9,6 +9,7 @@ import pytest
 
 from rag.core.documents import Document, Passage
 from rag.core.errors import CollectionCorrupt, InputError, StorageError
+from rag.indexes import snapshot as snapshot_module
 from rag.indexes.records import DocumentRecord, VectorCodec
 from rag.indexes.store import Store
 from rag.indexes.transaction import Transaction
@@ -88,6 +89,18 @@ def test_changes_since_a_generation(store: Store) -> None:
         assert [number for number, _ in snapshot.added(1)] == [3, 4, 5, 6]
         assert snapshot.count_added(2) == 2
         assert snapshot.ids().tolist() == [3, 4, 5, 6]
+
+
+def test_vectors_are_read_a_batch_at_a_time(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(snapshot_module, "_BATCH", 4)
+    with store.write() as transaction:
+        for name in "abcde":
+            put(transaction, name)
+    with store.read() as snapshot:
+        sizes = [(len(ids), len(vectors)) for ids, vectors in snapshot.added_vectors(0)]
+        assert sizes == [(4, 4), (4, 4), (2, 2)]
+        ids, vectors = snapshot.sample_vectors(5)
+        assert (len(set(ids)), vectors.shape) == (5, (5, 4))
 
 
 def test_ids_are_never_used_again(store: Store) -> None:

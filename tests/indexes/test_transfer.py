@@ -14,7 +14,7 @@ from rag.core.errors import CollectionError, CollectionExists, CollectionNotFoun
 from rag.indexes import Collection, parquet
 from rag.testing.embedders import HashEmbedder
 
-EMBEDDER = HashEmbedder()
+EMBEDDER = HashEmbedder(1024)
 DOCUMENTS = [
     Document(
         f"d{n}",

@@ -11,7 +11,7 @@ from rag.core.documents import Document, Passage
 from rag.indexes import Collection
 from rag.testing.embedders import HashEmbedder
 
-EMBEDDER = HashEmbedder()
+EMBEDDER = HashEmbedder(1024)
 
 
 @pytest.fixture

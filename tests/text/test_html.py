@@ -34,12 +34,16 @@ def test_a_page_becomes_markdown_of_its_main_text():
         [
             "# Pumps and how to mend them",
             "Contents",
-            "A pump that leaks should be mended at once, since water ruins the motor within "
-            "days; see motors for what follows from that.",
+            (
+                "A pump that leaks should be mended at once, since water ruins the motor within "
+                "days; see motors for what follows from that."
+            ),
             "## Leaks",
-            "1. Shut the valve before you open the pump, or the cellar will be flooded.\n"
-            "2. Replace the seal with one of the same size as the one that you took out.\n"
-            "seal\n: A ring of rubber that keeps the water in where the shaft goes out.",
+            (
+                "1. Shut the valve before you open the pump, or the cellar will be flooded.\n"
+                "2. Replace the seal with one of the same size as the one that you took out.\n"
+                "seal\n: A ring of rubber that keeps the water in where the shaft goes out."
+            ),
             '```\nif leaking:\n    mend("pump")  # now\n```',
             "| Part | Price |\n| --- | --- |\n| Seal \\| ring | 2 |",
             "\\# is a sign that engineers put in front of the numbers of their parts lists.",

@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -27,5 +29,5 @@ def test_sentences(text, sentences):
 def test_spans_cover_all_but_white_space(text):
     spans = sentence_spans(text)
     assert all(text[a:b].strip() == text[a:b] != "" for a, b in spans)
-    assert all(left[1] <= right[0] for left, right in zip(spans, spans[1:], strict=False))
+    assert all(left[1] <= right[0] for left, right in pairwise(spans))
     assert "".join("".join(text[a:b] for a, b in spans).split()) == "".join(text.split())

@@ -1,13 +1,14 @@
 import re
+from itertools import pairwise
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.text.conftest import words
 
 from rag.core.documents import Document, Passage
 from rag.core.errors import InputError
 from rag.text import Splitter
+from tests.text.conftest import words
 
 LINES = st.sampled_from(
     [
@@ -38,8 +39,8 @@ TEXTS = st.lists(LINES | st.text(max_size=40) | st.just(""), max_size=40).flatma
 TITLES = st.sampled_from(["", "A title", "A long title " * 30, "y" * 400]) | st.text(max_size=20)
 
 
-def split(text: str, *, title="", format="markdown", tokenizer=words, **sizes) -> list[Passage]:
-    document = Document("d", text, title, metadata={"format": format})
+def split(text: str, *, title="", kind="markdown", tokenizer=words, **sizes) -> list[Passage]:
+    document = Document("d", text, title, metadata={"format": kind})
     (passages,) = Splitter(tokenizer, **sizes).split([document])
     check(document, passages, tokenizer, sizes["max_tokens"] - sizes.get("special_tokens", 0))
     return passages
@@ -63,11 +64,11 @@ def check(document: Document, passages: list[Passage], tokenizer, limit: int) ->
 
 @settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
 @given(TEXTS, TITLES, st.sampled_from(["markdown", "text"]), st.sampled_from([18, 24, 66, 256]))
-def test_any_text_with_word_pieces(word_pieces, text, title, format, most):
+def test_any_text_with_word_pieces(word_pieces, text, title, kind, most):
     split(
         text,
         title=title,
-        format=format,
+        kind=kind,
         tokenizer=word_pieces,
         max_tokens=most,
         special_tokens=2,
@@ -119,7 +120,7 @@ def test_hash_lines_in_code_are_no_headings():
 
 
 def test_hash_lines_in_plain_text_are_no_headings():
-    passages = split("# shell prompt\n\n" + "word " * 60, format="text", max_tokens=32)
+    passages = split("# shell prompt\n\n" + "word " * 60, kind="text", max_tokens=32)
     assert {p.heading for p in passages} == {""}
 
 
@@ -144,13 +145,14 @@ def test_sentences_stay_whole_and_repeat_as_overlap():
     passages = split(" ".join(sentences), max_tokens=32, overlap=6)
     for passage in passages:
         assert re.findall(r"Sentence[^.]*\.", passage.text) == re.split(r"(?<=\.) ", passage.text)
-    for before, after in zip(passages, passages[1:], strict=False):
+    for before, after in pairwise(passages):
         assert before.end - after.start == len(re.match(r"[^.]*\.", after.text)[0])
 
 
 def test_no_overlap_on_demand():
     passages = split("One two three four. " * 40, max_tokens=20, overlap=0)
-    assert all(a.end <= b.start for a, b in zip(passages[:-2], passages[1:-1], strict=True))
+    # All but the last, a small rest, begin where the one before ends.
+    assert all(a.end <= b.start for a, b in pairwise(passages[:-1]))
 
 
 def test_a_small_rest_repeats_more():

@@ -1,0 +1,1 @@
+"""Rerankers: programs that put what a retriever found into a better order."""

@@ -1,0 +1,12 @@
+"""Doubles for tests: models and engines that need no weights and no network.
+
+The conformance suites that every backend runs lie beside them and need pytest:
+`embedder_conformance`, `llm_conformance`, `retriever_conformance` and
+`vector_index_conformance`.
+"""
+
+from rag.testing.embedders import HashEmbedder
+from rag.testing.llms import EchoLLM, ScriptedLLM
+from rag.testing.retrievers import FixedRetriever
+
+__all__ = ["EchoLLM", "FixedRetriever", "HashEmbedder", "ScriptedLLM"]
