@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 # Tokens in a batch, padding included. A CPU's caches like small batches; a GPU wants work.
-_BATCH_TOKENS = {"cpu": 2_048, "cuda": 65_536}
+_BATCH_TOKENS = {"cpu": 1_024, "cuda": 65_536}
 
 # Texts that are tokenized at once; bounds what the tokenizer holds.
 _TOKENIZED = 8_192
@@ -41,7 +41,7 @@ class SentenceTransformerEmbedder:
         query_prefix: Text put before queries; by default what the model's configuration calls
             the prompt 'query'.
         passage_prefix: Text put before passages; by default the prompt 'document' or 'passage'.
-        batch_tokens: Tokens that are computed together, padding included; by default 2,048 on a
+        batch_tokens: Tokens that are computed together, padding included; by default 1,024 on a
             CPU and 65,536 elsewhere.
 
     Raises:

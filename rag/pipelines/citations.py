@@ -20,16 +20,14 @@ class Cited:
     """A reply with its citations.
 
     Args:
-        text: The reply, with [1], [2], … after each sentence that has support.
+        text: The sentences of the reply that have support, each with its number: [1], [2], …
         citations: What the numbers refer to.
-        claims: Sentences of the reply.
-        unsupported: Those of them that nothing supports.
+        unsupported: The sentences that nothing supports.
         notes: What was dropped, one sentence each.
     """
 
     text: str
     citations: tuple[Citation, ...]
-    claims: int
     unsupported: tuple[str, ...]
     notes: tuple[str, ...] = ()
 
@@ -51,8 +49,7 @@ def cite(reply: str, question: str, hits: Sequence[Hit]) -> Cited:
     pieces: list[str] = []
     unsupported: list[str] = []
     dropped = 0
-    claims = _claims(reply)
-    for claim, marked in claims:
+    for claim, marked in _claims(reply):
         named = {number - 1 for number in marked}
         support = best_support(claim, question, (s for s in known if s.hit in named), hits)
         if support is None:
@@ -60,13 +57,12 @@ def cite(reply: str, question: str, hits: Sequence[Hit]) -> Cited:
             support = best_support(claim, question, known, hits)
         if support is None:
             unsupported.append(claim)
-            pieces.append(claim)
         else:
             number = numbers.setdefault(support, len(numbers) + 1)
             pieces.append(f"{claim} [{number}]")
     notes = (f"citations dropped for lack of support: {dropped}",) if dropped else ()
     citations = tuple(citation(number, span, hits) for span, number in numbers.items())
-    return Cited(" ".join(pieces), citations, len(claims), tuple(unsupported), notes)
+    return Cited(" ".join(pieces), citations, tuple(unsupported), notes)
 
 
 def citation(number: int, span: Sentence, hits: Sequence[Hit]) -> Citation:
@@ -93,6 +89,8 @@ def _claims(reply: str) -> list[tuple[str, set[int]]]:
         sentence = joined[start:end]
         numbers = {int(n) for group in _MARKER.findall(sentence) for n in re.findall(r"\d+", group)}
         claim = _MARKER.sub("", sentence).strip()
+        if claim in (known for known, _ in claims):
+            continue  # small models repeat themselves
         if any(character.isalnum() for character in claim):
             claims.append((claim, numbers))
         elif claims:

@@ -16,6 +16,8 @@ from rag.pipelines.citations import citation
 from rag.pipelines.support import Sentence, content_stems, sentences
 
 NOTHING_FOUND = "Nothing in the documents speaks of this."
+ENOUGH = 0.5
+"""Share of the question that a sentence must have to be quoted."""
 
 
 class ExtractiveRead(Pipeline):
@@ -42,7 +44,8 @@ def extract(question: str, hits: Sequence[Hit], most: int = 3) -> Answer:
     """Answer with sentences of the passages, best first.
 
     A sentence's score is the share of the question's words that it has, rare ones counting more
-    (inverse frequency among the sentences at hand), its passage's label counting for half.
+    (inverse frequency among the sentences at hand), its passage's label counting for half. Of a
+    question whose words mostly occur nowhere, the documents do not speak.
 
     Args:
         question: The question.
@@ -55,20 +58,17 @@ def extract(question: str, hits: Sequence[Hit], most: int = 3) -> Answer:
     weights = {stem: math.log(1 + len(candidates) / (1 + frequency[stem])) for stem in asked}
     labels = [content_stems(hit.passage.label) for hit in hits]
 
-    def score(sentence: Sentence) -> float:
+    def coverage(sentence: Sentence) -> float:
         here = sum(weights[stem] for stem in asked & sentence.stems)
         above = sum(weights[stem] for stem in (asked & labels[sentence.hit]) - sentence.stems)
-        # A passage's rank breaks ties and near ties.
-        return (here + 0.5 * above) / (1 + 0.1 * sentence.hit) if here else 0.0
+        return (here + 0.5 * above) / sum(weights.values()) if here else 0.0
 
-    scored = [(score(each), -position, each) for position, each in enumerate(candidates)]
-    best = [
-        each
-        for value, _, each in sorted(scored, key=lambda row: row[:2], reverse=True)[:most]
-        if value > 0
-    ]
+    # A passage's rank decides between sentences that are about as good.
+    scored = [(coverage(each), each) for each in candidates]
+    relevant = [(share / (1 + 0.1 * each.hit), each) for share, each in scored if share >= ENOUGH]
+    best = sorted(relevant, key=lambda row: -row[0])[:most]
     if not best:
         return Answer(NOTHING_FOUND, supported=False, hits=tuple(hits))
-    citations = tuple(citation(n, each, hits) for n, each in enumerate(best, start=1))
-    text = "\n".join(f"{each.quote.strip()} [{each.number}]" for each in citations)
+    citations = tuple(citation(n, each, hits) for n, (_, each) in enumerate(best, start=1))
+    text = "\n".join(f"{each.quote} [{each.number}]" for each in citations)
     return Answer(text, citations, hits=tuple(hits))

@@ -28,7 +28,9 @@ class RetrieveAndRead(Pipeline):
 
     Passages that do not fit the model's window or the budget are left out, worst first, and the
     answer's notes say so. Where not even one fits, or the budget allows no call, the answer is
-    extractive. A reply that nothing in the passages supports is not passed on as an answer.
+    extractive. Sentences of the reply that nothing in the passages supports are left out of the
+    answer and kept in its notes; if none is left, the answer is extractive too, or says that the
+    documents do not answer.
 
     Args:
         retriever: Where to look.
@@ -82,15 +84,16 @@ def _unread(question: str, hits: Sequence[Hit], reason: str) -> Answer:
 
 
 def _answer(question: str, reply: Reply, hits: Sequence[Hit], notes: list[str]) -> Answer:
+    if _REFUSAL in reply.text.lower():
+        return Answer(NOT_ANSWERED, supported=False, hits=tuple(hits), notes=tuple(notes))
     cited = cite(reply.text, question, hits)
     notes = [*notes, *cited.notes]
-    refused = _REFUSAL in reply.text.lower()
-    if refused or not cited.citations:
-        if not refused:
-            notes.append(
-                f"the model's reply has no support in the passages: {reply.text.strip()!r}"
-            )
-        return Answer(NOT_ANSWERED, supported=False, hits=tuple(hits), notes=tuple(notes))
     if cited.unsupported:
-        notes.append(f"sentences without support: {len(cited.unsupported)} of {cited.claims}")
-    return Answer(cited.text, cited.citations, hits=tuple(hits), notes=tuple(notes))
+        said = " ".join(cited.unsupported)
+        notes.append(f"left out of the model's reply for lack of support: {said!r}")
+    if cited.citations:
+        return Answer(cited.text, cited.citations, hits=tuple(hits), notes=tuple(notes))
+    quoted = extract(question, hits)
+    if quoted.supported:
+        return replace(quoted, notes=(*notes, "sentences of the documents are quoted instead"))
+    return Answer(NOT_ANSWERED, supported=False, hits=tuple(hits), notes=tuple(notes))

@@ -1,8 +1,9 @@
 """Which sentence of which passage supports a claim.
 
 Support is judged by words: a sentence supports a claim when it has most of the claim's own words
-(those that are not the question's already) and all its own names and numbers. That is a check of
-where a claim comes from, not of whether it follows.
+(those that are not the question's already), all its own names and numbers, and a negation if the
+claim has one and none if it has none. That is a check of where a claim comes from, not of whether
+it follows.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ _STOP_WORDS = frozenset(
 )
 _WORD = re.compile(r"\w+")
 _NAME = re.compile(r"(?<!^)\b[A-Z]\w*|\w*[\d_]\w*|\w*[A-Z]\w*[A-Z]\w*")
+_NEGATION = re.compile(r"\b(?:no|not|never|none|nor|neither|cannot|without)\b|n['’]t\b", re.I)
 _QUOTED = re.compile(r'["“]([^"“”]+)["”]')
 
 
@@ -40,12 +42,14 @@ class Sentence:
         start: First character in the passage's text.
         end: One past the last.
         stems: Stems of its words.
+        negated: Whether it denies something.
     """
 
     hit: int
     start: int
     end: int
     stems: frozenset[str]
+    negated: bool
 
 
 @lru_cache(maxsize=1)
@@ -69,17 +73,20 @@ def content_stems(text: str) -> frozenset[str]:
 
 
 def sentences(hits: Sequence[Hit]) -> list[Sentence]:
-    """Split the passages of hits into sentences; where passages overlap, each is there once."""
+    """Return what the passages of hits state, sentence by sentence.
+
+    Headings and questions state nothing. Where passages overlap, a sentence is there once.
+    """
     seen: set[tuple[str, int, int]] = set()
     found = []
     for position, hit in enumerate(hits):
         passage = hit.passage
         for start, end in sentence_spans(passage.text):
+            text = passage.text[start:end]
             place = (passage.document_id, passage.start + start, passage.start + end)
-            if place not in seen:
+            if place not in seen and not text.startswith("#") and not text.endswith("?"):
                 seen.add(place)
-                stems = content_stems(passage.text[start:end])
-                found.append(Sentence(position, start, end, stems))
+                found.append(Sentence(position, start, end, content_stems(text), _denies(text)))
     return found
 
 
@@ -105,13 +112,16 @@ def best_support(
     claimed = content_stems(" ".join(quotes) or claim)
     own = claimed - asked or claimed or asked
     exact = content_stems(" ".join(_NAME.findall(claim))) - asked
+    negated = _denies(claim)
     best, best_rank = None, (0.0, False, 0.0, 0)
     for span, single in _windows(list(candidates)):
+        if span.negated != negated or not exact <= span.stems:
+            continue
         share = len(own & span.stems) / max(1, len(own))
         # Of equal support: one sentence, one that speaks of the question, a short one.
         about = len(span.stems & asked) / max(1, len(asked))
         rank = (share, single, about, span.start - span.end)
-        if share >= ENOUGH and exact <= span.stems and (best is None or rank > best_rank):
+        if share >= ENOUGH and (best is None or rank > best_rank):
             best, best_rank = span, rank
     return best
 
@@ -122,7 +132,12 @@ def _windows(candidates: Sequence[Sentence]) -> Iterator[tuple[Sentence, bool]]:
     for first, second in pairwise(candidates):
         if first.hit == second.hit:
             stems = first.stems | second.stems
-            yield Sentence(first.hit, first.start, second.end, stems), False
+            negated = first.negated or second.negated
+            yield Sentence(first.hit, first.start, second.end, stems, negated), False
+
+
+def _denies(text: str) -> bool:
+    return _NEGATION.search(text) is not None
 
 
 def _occurs(quote: str, hits: Sequence[Hit]) -> bool:

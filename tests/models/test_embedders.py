@@ -107,7 +107,7 @@ def test_batches_hold_texts_of_similar_length(minilm: SentenceTransformerEmbedde
     batches = list(minilm._batches([np.zeros(length, np.int32) for length in lengths]))
     assert sorted(row for batch in batches for row in batch) == list(range(500))
     padded = [max(lengths[row] for row in batch) * len(batch) for batch in batches]
-    assert max(padded) <= 2048
+    assert max(padded) <= 1024
     assert sum(lengths) / sum(padded) > 0.95
 
 

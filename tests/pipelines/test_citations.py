@@ -65,6 +65,35 @@ def test_support_may_span_two_sentences() -> None:
     assert citation.quote.endswith("persists.")
 
 
+def test_a_denial_is_not_supported_by_its_opposite() -> None:
+    question = "Do readers block writers?"
+    assert cite("No, readers do not block writers.", question, HITS).citations
+    assert not cite("Yes, readers block writers.", question, HITS).citations
+
+
+def test_headings_and_questions_support_nothing() -> None:
+    hits = (hit("# Paris is in France\n\nIs Paris in Spain?"),)
+    assert not cite("Paris is in France.", "", hits).citations
+    assert not cite("Paris is in Spain.", "", hits).citations
+
+
+def test_what_is_repeated_is_said_once() -> None:
+    cited = cite("PRAGMA journal_mode=WAL.\nPRAGMA journal_mode=WAL.", QUESTION, HITS)
+    assert cited.text == "PRAGMA journal_mode=WAL. [1]"
+
+
+def test_a_name_in_a_claim_must_stand_in_the_text() -> None:
+    for claim in ("Readers do not block Oracle writers.", "Readers do not block SQL_READ writers."):
+        assert cite(claim, QUESTION, HITS).unsupported == (claim,)
+
+
+def test_overlapping_passages_are_cited_once() -> None:
+    text = WAL.passage.text
+    tail = hit(text[28:], document_id="wal.html", start=1028)
+    cited = cite("PRAGMA journal_mode=WAL [1]. It persists [2].", QUESTION, (WAL, tail))
+    assert len({(c.start, c.end) for c in cited.citations}) == len(cited.citations) == 1
+
+
 def test_words_of_the_question_prove_nothing() -> None:
     hits = (hit("The capital of France has many museums."), hit("Paris is on the Seine."))
     cited = cite("The capital of France is Paris.", "What is the capital of France?", hits)

@@ -16,6 +16,10 @@ def test_nothing_in_common_is_no_answer() -> None:
     assert (answer.text, answer.supported, answer.citations) == (NOTHING_FOUND, False, ())
 
 
+def test_half_a_question_in_common_is_no_answer() -> None:
+    assert not extract("Who wrote the columns of Mongolian newspapers?", (WAL, LIMITS)).supported
+
+
 def test_it_asks_for_one_search_and_for_no_model() -> None:
     program = ExtractiveRead(WordRetriever(), top_k=7).program("why?", {"lang": "en"})
     assert program.send(None) == Search("why?", 7, {"lang": "en"})

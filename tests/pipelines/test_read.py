@@ -111,7 +111,17 @@ def test_half_an_invention_is_noted() -> None:
     reply = "Enable it with PRAGMA journal_mode=WAL. Shakespeare liked it."
     answer = pipeline(reply).answer("How?")
     assert answer.supported
-    assert answer.notes == ("sentences without support: 1 of 2",)
+    assert answer.text == "Enable it with PRAGMA journal_mode=WAL. [1]"
+    assert answer.notes == (
+        "left out of the model's reply for lack of support: 'Shakespeare liked it.'",
+    )
+
+
+def test_an_invention_gives_way_to_what_the_documents_say() -> None:
+    answer = pipeline("Exactly 10 of them.").answer("How many columns can a table have?")
+    assert answer.text == "A table has at most 2000 columns. [1]"
+    assert "'Exactly 10 of them.'" in answer.notes[0]
+    assert "quoted instead" in answer.notes[1]
 
 
 def test_finding_nothing_says_so_without_a_call() -> None:
