@@ -89,8 +89,9 @@ def _claims(reply: str) -> list[tuple[str, set[int]]]:
         sentence = joined[start:end]
         numbers = {int(n) for group in _MARKER.findall(sentence) for n in re.findall(r"\d+", group)}
         claim = _MARKER.sub("", sentence).strip()
-        if claim in (known for known, _ in claims):
-            continue  # small models repeat themselves
+        # What only announces something claims nothing, and small models repeat themselves.
+        if claim.endswith(":") or claim in (known for known, _ in claims):
+            continue
         if any(character.isalnum() for character in claim):
             claims.append((claim, numbers))
         elif claims:
