@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 # Tokens in a batch, padding included. A CPU's caches like small batches; a GPU wants work.
-_BATCH_TOKENS = {"cpu": 1_024, "cuda": 65_536}
+_BATCH_TOKENS = {"cpu": 512, "cuda": 65_536}
 
 # Texts that are tokenized at once; bounds what the tokenizer holds.
 _TOKENIZED = 8_192
@@ -41,7 +41,7 @@ class SentenceTransformerEmbedder:
         query_prefix: Text put before queries; by default what the model's configuration calls
             the prompt 'query'.
         passage_prefix: Text put before passages; by default the prompt 'document' or 'passage'.
-        batch_tokens: Tokens that are computed together, padding included; by default 1,024 on a
+        batch_tokens: Tokens that are computed together, padding included; by default 512 on a
             CPU and 65,536 elsewhere.
 
     Raises:
@@ -93,7 +93,8 @@ class SentenceTransformerEmbedder:
         self.max_tokens = self._encoder.max_tokens
         self.pooling = self._encoder.pooling
         self.normalized = self._encoder.normalized
-        self.dimension = self._encoder.vectors([self._encode([""])[0]]).shape[1]
+        (probe,) = self._encoder.vectors([self._encode([""])])
+        self.dimension = probe.shape[1]
 
     @property
     def special_tokens(self) -> int:
@@ -147,8 +148,10 @@ class SentenceTransformerEmbedder:
                 )
         vectors = np.empty((len(encoded), self.dimension), np.float32)
         done = 0
-        for batch in self._batches(encoded):
-            vectors[batch] = self._encoder.vectors([encoded[row] for row in batch])
+        batches = list(self._batches(encoded))
+        computed = self._encoder.vectors([[encoded[row] for row in batch] for batch in batches])
+        for batch, found in zip(batches, computed, strict=True):
+            vectors[batch] = found
             done += len(batch)
             progress("embedding", done, len(encoded))
         return vectors if len(row_of) == len(rows) else vectors[rows]

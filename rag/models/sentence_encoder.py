@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,7 @@ class SentenceEncoder:
     """A transformer, the pooling and whatever follows them, without `encode` around them.
 
     The transformer runs in `dtype`; pooling and normalisation run in float32, since rounding
-    them would cost more accuracy than time. One forward pass runs at a time; those of several
-    threads take turns.
+    them would cost more accuracy than time. Several threads may call at once.
 
     Args:
         folder: A folder in the format of sentence-transformers, with safetensors weights.
@@ -75,17 +75,33 @@ class SentenceEncoder:
         forward = _Forward(model, dtype).eval()
         # On a CPU the interpreter takes longer over a short text than its arithmetic does.
         with quiet(), torch.inference_mode():
-            self._forward = _frozen(forward) if torch.device(device).type == "cpu" else forward
+            self._forward = _frozen(forward) if device == "cpu" else forward
 
-    def vectors(self, batch: Sequence[TokenIds]) -> Vectors:
-        """Return the vector of each text of a batch; shape (texts, dimension)."""
+    def vectors(self, batches: Sequence[Sequence[TokenIds]]) -> Iterator[Vectors]:
+        """Yield the vectors of each batch of texts; shape (texts, dimension)."""
+        cores = torch.get_num_threads()
+        if self._device != "cpu" or not 1 < cores <= len(batches):
+            for batch in batches:
+                with self._lock:
+                    vectors = self._vectors(batch)
+                yield vectors
+            return
+        # Cores that share a batch wait for each other at every operation: give each its own.
+        try:
+            with ThreadPoolExecutor(cores, "embed", torch.set_num_threads, (1,)) as workers:
+                yield from workers.map(self._vectors, batches)
+        finally:
+            # Threads have numbers of their own, but those to come inherit the last one set.
+            torch.set_num_threads(cores)
+
+    def _vectors(self, batch: Sequence[TokenIds]) -> Vectors:
         longest = max(len(ids) for ids in batch)
         ids = np.full((len(batch), longest), self._padding, np.int64)
         mask = np.zeros_like(ids)
         for row, each in enumerate(batch):
             ids[row, : len(each)] = each
             mask[row, : len(each)] = 1
-        with self._lock, torch.inference_mode():
+        with torch.inference_mode():
             pooled = self._forward(
                 torch.from_numpy(ids).to(self._device), torch.from_numpy(mask).to(self._device)
             )
@@ -98,12 +114,15 @@ class _Forward(torch.nn.Module):
 
     def __init__(self, model: SentenceTransformer, dtype: torch.dtype) -> None:
         super().__init__()
-        transformer, *others = model
-        self.transformer = transformer.to(dtype)
-        self.others = torch.nn.ModuleList(each.to(torch.float32) for each in others)
+        self.transformer, *others = model.float()
+        self.others = torch.nn.ModuleList(others)
+        self._dtype = dtype
 
     def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
-        features = self.transformer({"input_ids": input_ids, "attention_mask": attention_mask})
+        features = {"input_ids": input_ids, "attention_mask": attention_mask}
+        reduced = self._dtype != torch.float32
+        with torch.autocast(input_ids.device.type, self._dtype, enabled=reduced):
+            features = self.transformer(features)
         features["token_embeddings"] = features["token_embeddings"].float()
         for module in self.others:
             features = module(features)

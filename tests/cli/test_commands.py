@@ -166,7 +166,7 @@ def test_an_extractive_answer_quotes_stored_text(collection: Path) -> None:
 
 
 def test_an_answer_streams_and_shows_sources_and_cost(collection: Path) -> None:
-    shown = rag("ask", collection, "What does zero-configuration mean?", "--top-k", 1).stdout
+    shown = rag("ask", collection, "How do I disable memory-mapped I/O?").stdout
     assert "tokens read" in shown
     assert shown.index("Sources") < shown.index("tokens read")
 
@@ -222,8 +222,8 @@ def test_prompts_are_listed_shown_and_replaced(tmp_path: Path) -> None:
     names = {each["name"] for each in rag_json("prompts")["prompts"]}
     assert "read" in names
     shown = rag("prompts", "read").stdout
-    (tmp_path / "read.toml").write_text(shown.replace("You answer", "You reply"))
-    assert "You reply" in rag("prompts", "read", "--prompts", tmp_path).stdout
+    (tmp_path / "read.toml").write_text(shown.replace("Answer the", "Reply to the"))
+    assert "Reply to the" in rag("prompts", "read", "--prompts", tmp_path).stdout
     assert "no prompt template" in rag("prompts", "nothing", code=3).stderr
 
 

@@ -41,9 +41,9 @@ def batches(
     seen: list[list[int]] = []
     vectors = minilm._encoder.vectors
 
-    def spy(batch: list[npt.NDArray[np.int32]]) -> npt.NDArray[np.float32]:
-        seen.append([len(ids) for ids in batch])
-        return vectors(batch)
+    def spy(batches: list[list[npt.NDArray[np.int32]]]) -> Iterator[npt.NDArray[np.float32]]:
+        seen.extend([len(ids) for ids in batch] for batch in batches)
+        return vectors(batches)
 
     monkeypatch.setattr(minilm._encoder, "vectors", spy)
     return seen
@@ -107,8 +107,23 @@ def test_batches_hold_texts_of_similar_length(minilm: SentenceTransformerEmbedde
     batches = list(minilm._batches([np.zeros(length, np.int32) for length in lengths]))
     assert sorted(row for batch in batches for row in batch) == list(range(500))
     padded = [max(lengths[row] for row in batch) * len(batch) for batch in batches]
-    assert max(padded) <= 1024
+    assert max(padded) <= 512
     assert sum(lengths) / sum(padded) > 0.95
+
+
+def test_many_batches_leave_the_number_of_threads_as_it_was(
+    exact: SentenceTransformerEmbedder,
+) -> None:
+    before = torch.get_num_threads()
+    texts = [f"{number} {WORDS}" for number in range(100)]
+    torch.set_num_threads(3)
+    try:
+        together = exact.embed_passages(texts)
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+    alone = np.vstack([exact.embed_passages([text]) for text in texts[::9]])
+    np.testing.assert_allclose(together[::9], alone, atol=1e-5)
 
 
 def test_a_text_that_is_too_long_is_named_before_any_is_computed(
