@@ -26,13 +26,13 @@ TokenIds = npt.NDArray[np.int32]
 class SentenceEncoder:
     """A transformer, the pooling and whatever follows them, without `encode` around them.
 
-    The transformer runs in `dtype`; pooling and normalisation run in float32, since rounding
-    them would cost more accuracy than time. Several threads may call at once.
+    Matrix products run in `dtype`, and what is sensitive to rounding in float32: the sums between
+    layers, pooling, normalisation. Several threads may call at once.
 
     Args:
         folder: A folder in the format of sentence-transformers, with safetensors weights.
         device: Where to run it.
-        dtype: Number format of the transformer.
+        dtype: Number format of the transformer's matrix products.
 
     Raises:
         ModelError: The folder holds no such model, or one that this class cannot run.

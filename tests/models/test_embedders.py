@@ -75,7 +75,7 @@ def test_float32_equals_sentence_transformers(
 def test_bfloat16_is_close_to_float32(exact: SentenceTransformerEmbedder) -> None:
     fast = load_embedder(offline=True, dtype="bfloat16", device="cpu")
     cosines = (fast.embed_passages(TEXTS) * exact.embed_passages(TEXTS)).sum(axis=1)
-    assert 0.999 < cosines.min() < cosines.max() < 1 + 1e-6
+    assert 0.9998 < cosines.min() < cosines.max() < 1 + 1e-6
     assert not np.array_equal(fast.embed_passages(TEXTS), exact.embed_passages(TEXTS))
 
 
