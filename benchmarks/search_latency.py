@@ -9,7 +9,8 @@ exact search takes as long over them, and is there hours earlier.
 
 Everything is timed query by query in turn, so that all of it meets the same machine:
 
-- dense against the embedder's call and FAISS's `IndexFlatIP.search` over the same vectors;
+- dense against the embedder's call and FAISS's `IndexFlatIP.search` over the same vectors, on
+  one thread, which is its fastest;
 - lexical against a tantivy index of the same passages with tantivy's English stemmer, whose query
   has the same form, a term for each word, and whose hits are read from its own document store;
 - lexical against rank_bm25's `BM25Okapi`, on a few of the queries;
@@ -99,7 +100,11 @@ def build(path: Path, documents: list[Document], embedder: RandomPassageVectors)
 def bare_faiss(
     documents: list[Document], embedder: RandomPassageVectors
 ) -> Callable[[str], object]:
-    """Return the embedder's call and FAISS's."""
+    """Return the embedder's call and FAISS's, on the number of threads that is best for one query.
+
+    That is one: with FAISS's default, a query waits for threads that spin beside torch's own.
+    """
+    faiss.omp_set_num_threads(1)
     index = faiss.IndexFlatIP(embedder.dimension)
     index.add(embedder.embed_passages([each.text for each in documents]))
     return lambda query: index.search(embedder.embed_queries([query]), TOP_K)

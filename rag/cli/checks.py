@@ -160,10 +160,7 @@ def check_sqlite() -> Iterator[Check]:
 
 def check_cache() -> Iterator[Check]:
     """Look at the folder that converted models are kept in."""
-    try:
-        from rag.models.gguf import cache_dir
-    except ImportError:
-        return  # without torch nothing is converted; `check_models` names what is missing
+    from rag.models.cache import cache_dir
 
     folder = cache_dir()
     try:

@@ -14,17 +14,8 @@ from safetensors import SafetensorError
 
 from rag.core.errors import ModelError
 from rag.core.extras import require
-
-
-def cache_dir() -> Path:
-    """Return where converted weights are kept.
-
-    The environment variable RAG_CACHE, or `ragmeter` in the user's cache directory.
-    """
-    if configured := os.environ.get("RAG_CACHE"):
-        return Path(configured).expanduser()
-    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(base).expanduser() / "ragmeter"
+from rag.models.cache import cache_dir
+from rag.models.quiet import quiet
 
 
 def converted(path: Path, dtype: torch.dtype) -> Path:
@@ -63,18 +54,20 @@ def _convert(path: Path, dtype: torch.dtype, target: Path) -> None:
     require("accelerate", extra="local", needed_for="reading GGUF files")
     source: dict[str, Any] = {"gguf_file": path.name, "local_files_only": True}
     try:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(path.parent, **source)
-        # Dequantised while it is read, or the model could not be saved.
-        model = transformers.AutoModelForCausalLM.from_pretrained(
-            path.parent,
-            dtype=dtype,
-            quantization_config=transformers.GgufConfig(dequantize=True),
-            **source,
-        )
+        with quiet():
+            tokenizer = transformers.AutoTokenizer.from_pretrained(path.parent, **source)
+            # Dequantised while it is read, or the model could not be saved.
+            model = transformers.AutoModelForCausalLM.from_pretrained(
+                path.parent,
+                dtype=dtype,
+                quantization_config=transformers.GgufConfig(dequantize=True),
+                **source,
+            )
     except Exception as error:  # broken files raise anything at all
         raise ModelError(f"{path}: not a GGUF file that transformers can read: {error}") from error
-    model.save_pretrained(target)
-    tokenizer.save_pretrained(target)
+    with quiet():
+        model.save_pretrained(target)
+        tokenizer.save_pretrained(target)
 
 
 def _publish(finished: Path, folder: Path) -> None:
