@@ -8,7 +8,7 @@ txtai get environments of their own under WORK, installed at the first run. Text
 in two forms:
 
 - files: plain text files, read and split as each system does by default. Haystack makes pieces
-  of 200 words and ragmeter passages of at most 256 tokens that overlap by an eighth; txtai splits
+  of 200 words and ragmeter passages of at most 256 tokens that overlap by a sixteenth; txtai splits
   nothing by default and gets one text a paragraph. Haystack and txtai embed the first 256 tokens
   of what is longer and leave out the rest; ragmeter embeds all of it.
 - passages: pieces of 120 words, the same for all three.

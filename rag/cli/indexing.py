@@ -133,7 +133,7 @@ def source_options(command: Command) -> Command:
 @click.option(
     "--overlap",
     type=click.IntRange(min=0),
-    help="Tokens that a passage repeats of the one before; by default an eighth of a passage.",
+    help="Tokens that a passage repeats of the one before; by default a sixteenth of a passage.",
 )
 @click.option(
     "--index",

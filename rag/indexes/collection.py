@@ -110,8 +110,8 @@ class Collection:
             index: Kind of the vector index.
             passage_tokens: Longest passage, in the embedder's tokens; None means as long as the
                 embedder reads.
-            overlap: Most tokens that a passage repeats of the one before it; None means an
-                eighth of a passage.
+            overlap: Most tokens that a passage repeats of the one before it; None means a
+                sixteenth of a passage.
             vector_dtype: How vectors are stored: half the room, or exactly.
 
         Raises:
@@ -134,7 +134,7 @@ class Collection:
             vector_dtype=vector_dtype,
             index=index,
             passage_tokens=tokens,
-            overlap=tokens // 8 if overlap is None else overlap,
+            overlap=tokens // 16 if overlap is None else overlap,
         )
         _splitter(embedder, manifest)  # refuses sizes that leave no room
         folder = Path(path)

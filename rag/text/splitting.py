@@ -26,7 +26,7 @@ class Splitter:
         token_spans: Locates tokens; `Embedder.token_spans`.
         max_tokens: Longest text that the embedder reads, `special_tokens` included.
         overlap: Most tokens that a passage repeats of the one before it in the same section,
-            whole sentences where possible; by default an eighth of `max_tokens`. A rest of a
+            whole sentences where possible; by default a sixteenth of `max_tokens`. A rest of a
             section that is shorter than a quarter of a passage repeats up to a quarter.
         special_tokens: Tokens that the embedder adds to each text, those of its passage prefix
             included.
@@ -44,7 +44,7 @@ class Splitter:
     ) -> None:
         self._token_spans = token_spans
         self._limit = max_tokens - special_tokens
-        self._overlap = self._limit // 8 if overlap is None else overlap
+        self._overlap = self._limit // 16 if overlap is None else overlap
         if self._limit < _SMALLEST:
             raise InputError(
                 f"max_tokens={max_tokens} leaves {self._limit} tokens for text; "
