@@ -37,8 +37,8 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(STAMP) ## Index part of the SQLite documentation and answer two questions about it
 	rm -rf $(DEMO)
 	$(BIN)/rag index create $(DEMO) examples/sqlite
-	$(BIN)/rag ask $(DEMO) 'How do I enable WAL mode?'
-	$(BIN)/rag ask $(DEMO) 'What is the maximum size of a database file?' --extractive
+	$(BIN)/rag ask $(DEMO) 'What is the maximum size of a database file?'
+	$(BIN)/rag ask $(DEMO) 'How do I enable WAL mode?' --extractive
 
 test: $(STAMP) ## Run the tests
 	$(BIN)/pytest

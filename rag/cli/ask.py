@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rag.cli.output import console, json_option, print_json
+from rag.cli.progress import working
 from rag.cli.prompts import prompts_option
 from rag.cli.retrieval import (
     collection_argument,
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
     from rag.core.events import Event
     from rag.core.protocols import Retriever
     from rag.pipelines import Pipeline
+
+_NUMBER = re.compile(r" \[\d+\]")
 
 
 @click.command()
@@ -94,11 +98,13 @@ def _pipeline(
         return ExtractiveRead(retriever, top_k=top_k)
     from rag.models.registry import load_llm
 
-    return RetrieveAndRead(retriever, load_llm(llm_name), top_k=top_k, prompts=prompt_folder)
+    with working(f"loading {llm_name}; its first use takes longer"):
+        llm = load_llm(llm_name)
+    return RetrieveAndRead(retriever, llm, top_k=top_k, prompts=prompt_folder)
 
 
 def _print_stream(events: Iterable[Event]) -> Answer:
-    """Print the reply as it is written, and the answer where it is not what was written."""
+    """Print the reply as it is written, and the answer where it differs by more than numbers."""
     from rag.core.events import Outcome, TextDelta
     from rag.pipelines import metered
 
@@ -111,7 +117,8 @@ def _print_stream(events: Iterable[Event]) -> Answer:
             answer = metered(event)
     if written:
         click.echo()
-    if answer.text.strip() != written.strip():
+    unnumbered = _NUMBER.sub("", answer.text)
+    if unnumbered.split() != written.split():
         click.echo(f"\nAnswer: {answer.text}" if written else answer.text)
     return answer
 

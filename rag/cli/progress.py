@@ -43,3 +43,16 @@ def progress_bars(quiet: bool = False) -> Iterator[Progress]:
             display.update(tasks[stage], completed=done, total=total)
 
         yield report
+
+
+@contextmanager
+def working(on: str) -> Iterator[None]:
+    """Show that something is under way whose length is not known."""
+    if not sys.stderr.isatty():
+        yield
+        return
+
+    from rich.console import Console
+
+    with Console(stderr=True).status(on):
+        yield

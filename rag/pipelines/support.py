@@ -75,19 +75,29 @@ def content_stems(text: str) -> frozenset[str]:
 def sentences(hits: Sequence[Hit]) -> list[Sentence]:
     """Return what the passages of hits state, sentence by sentence.
 
-    Headings and questions state nothing. Where passages overlap, a sentence is there once.
+    Headings and questions state nothing. Where passages overlap, a sentence is there once, and
+    whole if one of them has it whole.
     """
-    seen: set[tuple[str, int, int]] = set()
-    found = []
-    for position, hit in enumerate(hits):
-        passage = hit.passage
-        for start, end in sentence_spans(passage.text):
-            text = passage.text[start:end]
-            place = (passage.document_id, passage.start + start, passage.start + end)
-            if place not in seen and not text.startswith("#") and not text.endswith("?"):
-                seen.add(place)
-                found.append(Sentence(position, start, end, content_stems(text), _denies(text)))
-    return found
+    found = [
+        Sentence(position, start, end, content_stems(text), _denies(text))
+        for position, hit in enumerate(hits)
+        for start, end in sentence_spans(hit.passage.text)
+        if not (text := hit.passage.text[start:end]).startswith("#") and not text.endswith("?")
+    ]
+
+    def place(each: Sentence) -> tuple[str, int, int]:
+        passage = hits[each.hit].passage
+        return passage.document_id, passage.start + each.start, -passage.start - each.end
+
+    whole: list[Sentence] = []
+    last: tuple[str, int, int] = ("", 0, 0)
+    for each in sorted(found, key=place):
+        document, _, minus_end = place(each)
+        # In this order, a sentence lies within an earlier one if it ends no later than all of them.
+        if not (whole and document == last[0] and minus_end >= last[2]):
+            whole.append(each)
+            last = place(each)
+    return sorted(whole, key=lambda each: (each.hit, each.start))
 
 
 def best_support(

@@ -95,7 +95,10 @@ def test_overlapping_passages_are_cited_once() -> None:
 
 
 def test_words_of_the_question_prove_nothing() -> None:
-    hits = (hit("The capital of France has many museums."), hit("Paris is on the Seine."))
+    hits = (
+        hit("The capital of France has many museums.", document_id="museums"),
+        hit("Paris is on the Seine.", document_id="rivers"),
+    )
     cited = cite("The capital of France is Paris.", "What is the capital of France?", hits)
     assert cited.citations[0].quote == "Paris is on the Seine."
 

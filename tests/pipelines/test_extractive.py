@@ -1,7 +1,7 @@
 from rag.core.operations import Search
 from rag.pipelines.extractive import NOTHING_FOUND, ExtractiveRead, extract
 from tests.core.backends import WordRetriever
-from tests.pipelines.passages import LIMITS, WAL
+from tests.pipelines.passages import LIMITS, WAL, hit
 
 
 def test_the_sentences_that_speak_most_of_the_question_are_quoted() -> None:
@@ -14,6 +14,14 @@ def test_the_sentences_that_speak_most_of_the_question_are_quoted() -> None:
 def test_nothing_in_common_is_no_answer() -> None:
     answer = extract("Who wrote Hamlet?", (WAL, LIMITS))
     assert (answer.text, answer.supported, answer.citations) == (NOTHING_FOUND, False, ())
+
+
+def test_of_overlapping_passages_a_sentence_is_quoted_once_and_whole() -> None:
+    text = LIMITS.passage.text
+    start = text.index("table has")
+    tail = hit(text[start:], document_id="limits.html", start=start)
+    answer = extract("How many columns can a table have?", (tail, LIMITS))
+    assert [each.quote for each in answer.citations] == ["A table has at most 2000 columns."]
 
 
 def test_half_a_question_in_common_is_no_answer() -> None:
