@@ -18,7 +18,7 @@ from rich.text import Text
 COMMANDS = (
     ["index", "info"],
     ["ask", "What is the maximum size of a database file?"],
-    ["search", "write-ahead log checkpoint", "--top-k", "3"],
+    ["search", "write-ahead log checkpoint", "--top-k", "1"],
 )
 WIDTH = 96
 
