@@ -124,7 +124,8 @@ class AsyncEngine:
 
     async def _serve_batch(self, batch: list[Call]) -> None:
         needs = await asyncio.to_thread(self.backends.needs, batch)
-        admitted = self._scheduler.admit(batch, needs)
+        accepted = self._scheduler.admit(dict(zip(batch, needs, strict=True)))
+        admitted = [call for call in batch if call in accepted]
         streamed = [call for call in admitted if self.backends.streams(call)]
         together = [call for call in admitted if call not in streamed]
         try:

@@ -12,7 +12,7 @@ from rag.core.errors import Cancelled
 from rag.core.events import Event, Outcome, Started
 from rag.core.execution import Backends
 from rag.core.protocols import LLM, Retriever
-from rag.core.scheduler import Question, Scheduler
+from rag.core.scheduler import Call, Question, Scheduler
 from rag.core.usage import Usage
 
 T = TypeVar("T")
@@ -116,23 +116,32 @@ class Engine:
     def _round(self, scheduler: Scheduler) -> Iterator[Event]:
         """Let every program go on to its next operations, and carry those out."""
         scheduler.advance()
-        for batch in scheduler.take(self.backends.batch).values():
-            admitted = scheduler.admit(batch, self.backends.needs(batch))
-            if not admitted:
-                continue
-            try:
-                yield from (Started(call.op) for call in admitted)
-                began = self._clock()
-                if len(admitted) == 1 and self.backends.streams(admitted[0]):
-                    results = yield from self.backends.stream(admitted[0])
-                else:
-                    results = self.backends.run(admitted)
-                share = (self._clock() - began) / len(admitted)
-                for call, result in zip(admitted, results, strict=True):
-                    yield scheduler.deliver(call, result, self.backends.usage(call, result, share))
-            finally:
-                scheduler.abandon(admitted)
+        batches = scheduler.take(self.backends.batch).values()
+        needs = [
+            pair for each in batches for pair in zip(each, self.backends.needs(each), strict=True)
+        ]
+        admitted = scheduler.admit(dict(needs))
+        try:
+            for batch in batches:
+                if calls := [call for call in batch if call in admitted]:
+                    yield from self._carry_out(scheduler, calls)
+        finally:
+            scheduler.abandon(admitted, made=False)
         scheduler.advance()
+
+    def _carry_out(self, scheduler: Scheduler, calls: Sequence[Call]) -> Iterator[Event]:
+        try:
+            yield from (Started(call.op) for call in calls)
+            began = self._clock()
+            if len(calls) == 1 and self.backends.streams(calls[0]):
+                results = yield from self.backends.stream(calls[0])
+            else:
+                results = self.backends.run(calls)
+            share = (self._clock() - began) / len(calls)
+            for call, result in zip(calls, results, strict=True):
+                yield scheduler.deliver(call, result, self.backends.usage(call, result, share))
+        finally:
+            scheduler.abandon(calls)
 
 
 def _abandon(scheduler: Scheduler, live: list[Question], waiting: Iterable[Any]) -> None:

@@ -7,7 +7,16 @@ hands out calls in batches. Drivers carry the batches out and deliver the result
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Hashable, Sequence
+from collections.abc import (
+    Awaitable,
+    Callable,
+    Collection,
+    Coroutine,
+    Hashable,
+    Iterable,
+    Mapping,
+    Sequence,
+)
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,11 +33,13 @@ class Question:
 
     Args:
         meter: What it may use and has used.
+        number: Its place in the order of questions.
         traced: Whether its operations are kept for the outcome.
         streamed: Whether the pieces of its replies are wanted as they are written.
     """
 
     meter: Meter
+    number: int
     traced: bool = False
     streamed: bool = False
     outcome: Outcome[Any] | None = None
@@ -38,13 +49,23 @@ class Question:
 
 @dataclass(slots=True, eq=False)
 class Task:
-    """One coroutine of a question: its program, or a member of a `together` in it."""
+    """One coroutine of a question: its program, or a member of a `together` in it.
+
+    Args:
+        coroutine: What is run.
+        question: Whose it is.
+        meter: What its calls land on.
+        path: Its place in the question's tree of tasks, whatever the order of events.
+        gather: Who waits for it; None for the question's own program.
+        spawned: How often it has started members.
+    """
 
     coroutine: Coroutine[Any, Any, Any]
     question: Question
     meter: Meter
+    path: tuple[int, ...] = ()
     gather: Gather | None = None
-    position: int = 0
+    spawned: int = 0
 
 
 @dataclass(slots=True, eq=False)
@@ -83,6 +104,11 @@ class Call:
         """The meter that the call lands on."""
         return self.task.meter
 
+    @property
+    def order(self) -> tuple[int, tuple[int, ...]]:
+        """The call's place among all that wait; it depends on its own question alone."""
+        return self.task.question.number, self.task.path
+
 
 class Scheduler:
     """Live programs and the calls they wait for.
@@ -97,6 +123,7 @@ class Scheduler:
         self._context_window = context_window
         self._ready: deque[tuple[Task, Any]] = deque()
         self._pending: list[Call] = []
+        self._started = 0
 
     def start(
         self,
@@ -108,7 +135,8 @@ class Scheduler:
     ) -> Question:
         """Take in a program; it takes its first step at the next `advance`."""
         meter = Meter(budget, self._meter, self._meter.clock)
-        question = Question(meter, traced, streamed)
+        question = Question(meter, self._started, traced, streamed)
+        self._started += 1
         self._spawn(program, question, meter)
         return question
 
@@ -120,7 +148,7 @@ class Scheduler:
     def take(
         self, key: Callable[[Call], Hashable], busy: Collection[Hashable] = ()
     ) -> dict[Hashable, list[Call]]:
-        """Hand out the waiting calls in batches, oldest first.
+        """Hand out the waiting calls in batches.
 
         Args:
             key: Calls with equal keys form a batch.
@@ -128,7 +156,7 @@ class Scheduler:
         """
         batches: dict[Hashable, list[Call]] = {}
         kept = []
-        for call in self._pending:
+        for call in sorted(self._pending, key=lambda call: call.order):
             batch = key(call)
             if batch in busy:
                 kept.append(call)
@@ -137,17 +165,17 @@ class Scheduler:
         self._pending = kept
         return batches
 
-    def admit(
-        self, calls: Sequence[Call], requests: Sequence[Reservation | Exception]
-    ) -> list[Call]:
+    def admit(self, requests: Mapping[Call, Reservation | Exception]) -> set[Call]:
         """Return the calls that may be made; the programs of the others get the error.
 
+        Calls are admitted in an order of their own, so that which of a question's branches meets
+        its budget does not depend on what else is run.
+
         Args:
-            calls: A batch from `take`.
-            requests: What each call needs, or why that could not be found out.
+            requests: For each call from `take` what it needs, or why that could not be found out.
         """
-        admitted = []
-        for call, request in zip(calls, requests, strict=True):
+        admitted = set()
+        for call, request in sorted(requests.items(), key=lambda item: item[0].order):
             if call.task.question.outcome is not None:
                 continue
             try:
@@ -158,7 +186,7 @@ class Scheduler:
                 self._ready.append((call.task, error))
             else:
                 call.reservation = request
-                admitted.append(call)
+                admitted.add(call)
         return admitted
 
     def deliver(self, call: Call, result: Any, usage: Usage) -> Finished:
@@ -175,12 +203,18 @@ class Scheduler:
             self._ready.append((call.task, result))
         return finished
 
-    def abandon(self, calls: Sequence[Call]) -> None:
-        """Meter calls that were never delivered: what they were promised counts as used."""
+    def abandon(self, calls: Iterable[Call], *, made: bool = True) -> None:
+        """Meter calls that were never delivered.
+
+        Args:
+            calls: The calls; those that were delivered are passed over.
+            made: Whether a backend may have begun: then what they were promised counts as used.
+        """
         for call in calls:
             if call.reservation is not None:
-                used = Usage(input_tokens=call.reservation.tokens, calls=call.reservation.calls)
-                call.meter.settle(call.reservation, used, call.op.stage)
+                promised = call.reservation
+                used = Usage(input_tokens=promised.tokens, calls=promised.calls)
+                call.meter.settle(promised, used if made else Usage(), call.op.stage)
                 call.reservation = None
 
     def cancel(self, question: Question, error: Exception) -> None:
@@ -192,13 +226,22 @@ class Scheduler:
         program: Awaitable[Any],
         question: Question,
         meter: Meter,
+        path: tuple[int, ...] = (),
         gather: Gather | None = None,
-        position: int = 0,
     ) -> None:
         coroutine = program if isinstance(program, Coroutine) else _await(program)
-        task = Task(coroutine, question, meter, gather, position)
+        task = Task(coroutine, question, meter, path, gather)
         question.tasks.append(task)
         self._ready.append((task, None))
+
+    def _spawn_members(
+        self, task: Task, members: Sequence[Awaitable[Any]], meter: Meter, *, single: bool = False
+    ) -> None:
+        gather = Gather(task, [None] * len(members), len(members), single)
+        for position, member in enumerate(members):
+            path = (*task.path, task.spawned, position)
+            self._spawn(member, task.question, meter, path, gather)
+        task.spawned += 1
 
     def _step(self, task: Task, value: Any) -> None:
         if task.question.outcome is not None:
@@ -218,14 +261,12 @@ class Scheduler:
     def _handle(self, task: Task, awaited: Any) -> None:
         match awaited:
             case Together(members) if members:
-                gather = Gather(task, [None] * len(members), len(members))
-                for position, member in enumerate(members):
-                    self._spawn(member, task.question, task.meter, gather, position)
+                self._spawn_members(task, members, task.meter)
             case Together():
                 self._ready.append((task, ()))
             case Limited(program, budget):
                 meter = Meter(budget, task.meter, task.meter.clock)
-                self._spawn(program, task.question, meter, Gather(task, [None], 1, single=True))
+                self._spawn_members(task, [program], meter, single=True)
             case Remaining():
                 self._ready.append((task, task.meter.allowance(self._context_window)))
             case LeafOp():
@@ -244,7 +285,7 @@ class Scheduler:
             failed = isinstance(result, Exception)
             self._end(task.question, None if failed else result, result if failed else None)
             return
-        gather.results[task.position] = result
+        gather.results[task.path[-1]] = result
         gather.missing -= 1
         if gather.missing == 0:
             errors = [each for each in gather.results if isinstance(each, Exception)]

@@ -3,7 +3,7 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from rag.core.async_engine import AsyncEngine
@@ -61,6 +61,19 @@ def test_no_more_programs_live_at_once_than_allowed() -> None:
 
 @settings(deadline=None)
 @given(st.lists(shapes, min_size=1, max_size=5))
+@example(
+    [
+        ("generate", 0),
+        (
+            "together",
+            [
+                ("score", 0),
+                ("generate", 0),
+                ("together", [("generate", 0), ("generate", 6), ("score", 6)]),
+            ],
+        ),
+    ]
+).via("which branch met the budget depended on the other program")
 def test_programs_run_together_end_as_they_do_alone(drawn: list[Any]) -> None:
     def outcome(outcomes: list[Outcome[Any]]) -> list[Any]:
         # Seconds are measured, the rest is computed.
