@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -11,6 +11,9 @@ from rag.cli.indexing import add, create
 from rag.cli.output import json_option, print_json, print_table
 from rag.cli.retrieval import collection_argument, where_option
 from rag.core.errors import CollectionCorrupt
+
+if TYPE_CHECKING:
+    from rag.indexes import CollectionInfo
 
 
 @click.group()
@@ -137,19 +140,32 @@ def compact(collection: Path, as_json: bool) -> None:
 @index.command()
 @collection_argument
 @click.argument("folder", type=click.Path(path_type=Path))
-def export(collection: Path, folder: Path) -> None:
+@json_option
+def export(collection: Path, folder: Path, as_json: bool) -> None:
     """Write all of COLLECTION, vectors included, to Parquet files in FOLDER."""
     from rag.indexes import Collection
 
     with Collection.open(collection) as opened:
         opened.export(folder)
+        _print_moved("exported", opened.info(), folder, as_json)
 
 
 @index.command("import")
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @collection_argument
-def import_(folder: Path, collection: Path) -> None:
+@json_option
+def import_(folder: Path, collection: Path, as_json: bool) -> None:
     """Make COLLECTION from what `export` wrote to FOLDER; nothing is embedded again."""
     from rag.indexes import Collection
 
-    Collection.import_(folder, collection).close()
+    with Collection.import_(folder, collection) as opened:
+        _print_moved("imported", opened.info(), collection, as_json)
+
+
+def _print_moved(done: str, info: CollectionInfo, to: Path, as_json: bool) -> None:
+    counts = {"documents": info.documents, "passages": info.passages}
+    if as_json:
+        print_json({"path": str(to), **counts})
+    else:
+        numbers = ", ".join(f"{name} {count:,}" for name, count in counts.items())
+        click.echo(f"{done} {numbers} to {to}")

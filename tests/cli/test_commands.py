@@ -228,8 +228,10 @@ def test_prompts_are_listed_shown_and_replaced(tmp_path: Path) -> None:
 
 
 def test_export_and_import_give_the_same_collection(collection: Path, tmp_path: Path) -> None:
-    rag("index", "export", collection, tmp_path / "shards")
-    rag("index", "import", tmp_path / "shards", tmp_path / "again.rag")
+    exported = rag_json("index", "export", collection, tmp_path / "shards")
+    imported = rag_json("index", "import", tmp_path / "shards", tmp_path / "again.rag")
+    assert exported["path"] == str(tmp_path / "shards")
+    assert exported["passages"] == imported["passages"] > 0
     query = ("memory-mapped I/O", "--retriever", "lexical")
     again = rag_json("search", tmp_path / "again.rag", *query)["hits"]
     assert again == rag_json("search", collection, *query)["hits"]
