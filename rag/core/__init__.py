@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 from rag.core.answers import Answer, Citation
 from rag.core.budgets import Allowance, Budget, Meter, Reservation
+from rag.core.capabilities import Capability
 from rag.core.documents import Document, Metadata, Passage, Scalar
 from rag.core.engine import Engine
 from rag.core.errors import (
     BatchError,
     BudgetExhausted,
+    CallFailed,
     Cancelled,
     CollectionCorrupt,
     CollectionError,
@@ -34,7 +36,15 @@ from rag.core.errors import (
 )
 from rag.core.events import Event, Finished, Outcome, Started, TextDelta
 from rag.core.filters import Where, matches, parse_where
-from rag.core.generation import ContinuationScore, NextTokenScores, Prompt, Reply, Sampling
+from rag.core.generation import (
+    ContinuationScore,
+    ModelCall,
+    NextTokenScores,
+    Prompt,
+    Reply,
+    Sampling,
+    TokenLogprob,
+)
 from rag.core.hits import Hit
 from rag.core.operations import (
     CountTokens,
@@ -50,7 +60,7 @@ from rag.core.operations import (
     together,
 )
 from rag.core.progress import Progress
-from rag.core.protocols import LLM, Capability, Embedder, Retriever, Vectors
+from rag.core.protocols import LLM, Embedder, Retriever, Vectors
 from rag.core.usage import Prices, Usage
 
 if TYPE_CHECKING:
@@ -64,6 +74,7 @@ __all__ = [
     "BatchError",
     "Budget",
     "BudgetExhausted",
+    "CallFailed",
     "Cancelled",
     "Capability",
     "Citation",
@@ -92,6 +103,7 @@ __all__ = [
     "Metadata",
     "Meter",
     "MissingExtra",
+    "ModelCall",
     "ModelError",
     "ModelNotFound",
     "NextToken",
@@ -117,6 +129,7 @@ __all__ = [
     "Started",
     "StorageError",
     "TextDelta",
+    "TokenLogprob",
     "Unsupported",
     "Usage",
     "Vectors",

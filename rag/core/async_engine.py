@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Hashable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, TypeVar, cast
 
@@ -23,13 +24,15 @@ class AsyncEngine:
     """Runs programs of concurrent tasks of one event loop.
 
     Backends work in threads, one batch at a time each; what is asked for meanwhile forms the next
-    batch. Cancelling the task that awaits `run` ends its program: calls that wait are dropped, and
-    the result of a call under way is metered and thrown away.
+    batch. Models with the capability 'concurrent' get every call at once, for they form batches
+    of their own. Cancelling the task that awaits `run` ends its program: calls that wait are
+    dropped, and the result of a call under way is metered and thrown away.
 
     Args:
         llm: Model for operations that name none.
         retriever: Retriever for operations that name none.
         budget: What all questions together may use.
+        max_threads: Calls of backends under way at once; the others wait for a thread.
         clock: Seconds, from any start; tests give their own.
     """
 
@@ -39,13 +42,16 @@ class AsyncEngine:
         llm: LLM | None = None,
         retriever: Retriever | None = None,
         budget: Budget | None = None,
+        max_threads: int = 64,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.backends = Backends(llm, retriever)
+        self._threads = ThreadPoolExecutor(max_threads, thread_name_prefix="rag-engine")
         self.meter = Meter(budget or Budget(), clock=clock)
         self._clock = clock
         self._scheduler = Scheduler(self.meter, getattr(llm, "context_window", None))
-        self._busy: dict[Hashable, asyncio.Task[None]] = {}
+        self._busy: set[Hashable] = set()
+        self._serving: set[asyncio.Task[None]] = set()
         self._listeners: dict[Question, asyncio.Queue[Event]] = {}
 
     @property
@@ -104,7 +110,12 @@ class AsyncEngine:
         """Let programs go on, start a batch on every idle backend, tell listeners of the end."""
         self._scheduler.advance()
         for lane, calls in self._scheduler.take(self.backends.lane, self._busy).items():
-            self._busy[lane] = self._loop.create_task(self._serve(lane, calls))
+            if not self.backends.concurrent(calls[0]):
+                self._busy.add(lane)
+            serving = self._loop.create_task(self._serve(lane, calls))
+            # The loop itself keeps no task alive.
+            self._serving.add(serving)
+            serving.add_done_callback(self._serving.discard)
         for question in list(self._listeners):
             if question.outcome is not None:
                 self._listeners.pop(question).put_nowait(question.outcome)
@@ -115,24 +126,31 @@ class AsyncEngine:
         for call in calls:
             batches.setdefault(self.backends.batch(call), []).append(call)
         try:
-            for batch in batches.values():
-                await self._serve_batch(batch)
-                self._pump()
+            if self.backends.concurrent(calls[0]):
+                await asyncio.gather(*map(self._serve_batch, batches.values()))
+            else:
+                for batch in batches.values():
+                    await self._serve_batch(batch)
+                    self._pump()
         finally:
-            del self._busy[lane]
+            self._busy.discard(lane)
             self._pump()
 
     async def _serve_batch(self, batch: list[Call]) -> None:
-        needs = await asyncio.to_thread(self.backends.needs, batch)
+        needs = await self._in_thread(partial(self.backends.needs, batch))
         accepted = self._scheduler.admit(dict(zip(batch, needs, strict=True)))
         admitted = [call for call in batch if call in accepted]
         streamed = [call for call in admitted if self.backends.streams(call)]
         together = [call for call in admitted if call not in streamed]
+        work = [([call], partial(self._stream, call)) for call in streamed]
+        if together:
+            work.append((together, partial(self.backends.run, together)))
         try:
-            for call in streamed:
-                await self._carry_out([call], partial(self._stream, call))
-            if together:
-                await self._carry_out(together, partial(self.backends.run, together))
+            if self.backends.concurrent(batch[0]):
+                await asyncio.gather(*(self._carry_out(*each) for each in work))
+            else:
+                for each in work:
+                    await self._carry_out(*each)
         finally:
             self._scheduler.abandon(admitted)
 
@@ -140,11 +158,15 @@ class AsyncEngine:
         for call in calls:
             self._tell(call.task.question, Started(call.op))
         began = self._clock()
-        results = await asyncio.to_thread(work)
+        results = await self._in_thread(work)
         share = (self._clock() - began) / len(calls)
         for call, result in zip(calls, results, strict=True):
             usage = self.backends.usage(call, result, share)
             self._tell(call.task.question, self._scheduler.deliver(call, result, usage))
+        self._pump()
+
+    def _in_thread(self, work: Callable[[], T]) -> asyncio.Future[T]:
+        return self._loop.run_in_executor(self._threads, work)
 
     def _stream(self, call: Call) -> list[Any]:
         """Pass the pieces of a reply on to the listener; runs in a thread."""

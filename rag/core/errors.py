@@ -11,6 +11,7 @@ where there is one::
     ├── MissingExtra           an optional dependency is not installed
     ├── ModelError             a model cannot be used
     │   ├── ModelNotFound      no model of that name is at hand
+    │   ├── CallFailed         a model server did not answer as it should
     │   ├── ContextOverflow    a prompt is longer than the model's context window
     │   └── Unsupported        a backend lacks a capability
     ├── CollectionError        a collection cannot be used
@@ -110,6 +111,27 @@ class ModelNotFound(ModelError):
         self.name = name
         self.tried = tuple(tried)
         super().__init__(f"no model '{name}': " + "; ".join(self.tried))
+
+
+class CallFailed(ModelError):
+    """A model server did not answer as it should.
+
+    Args:
+        model: The model's name.
+        reason: What happened, and the next step where there is one.
+        status: The HTTP status of the last answer; None where there was no answer.
+        attempts: How often the call was made.
+    """
+
+    def __init__(
+        self, model: str, reason: str, *, status: int | None = None, attempts: int = 1
+    ) -> None:
+        self.model = model
+        self.reason = reason
+        self.status = status
+        self.attempts = attempts
+        tries = f" (after {attempts} attempts)" if attempts > 1 else ""
+        super().__init__(f"{model}: {reason}{tries}")
 
 
 class ContextOverflow(ModelError):

@@ -51,6 +51,11 @@ class Backends:
         """Return what calls must share to be carried out as one batch."""
         return self.lane(call), type(call.op), call.op.batch_key
 
+    def concurrent(self, call: Call) -> bool:
+        """Say whether the backend of a call works on several batches side by side."""
+        backend = call.op.backend or getattr(self, call.op.backend_kind)
+        return "concurrent" in getattr(backend, "capabilities", ())
+
     def needs(self, calls: Sequence[Call]) -> list[Reservation | Exception]:
         """Find out what each call of a batch needs from its budget, or why that failed."""
         ops = [call.op for call in calls]
@@ -93,7 +98,7 @@ class Backends:
         usage = call.op.usage(result)
         prices: Prices | None = getattr(self.of(call.op), "prices", None)
         cost = 0.0
-        if prices is not None:
+        if prices is not None and not usage.cache_hits:
             cost = prices.cost(usage.input_tokens, usage.output_tokens, usage.cached_tokens)
         return replace(usage, seconds=seconds, cost=cost)
 

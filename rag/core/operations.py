@@ -188,7 +188,7 @@ class Generate(ModelOp[Reply]):
     @property
     def max_output(self) -> int:
         """The most tokens that the model may write."""
-        return self.sampling.max_tokens
+        return self.sampling.max_tokens * self.sampling.n
 
     @classmethod
     def run(cls, backend: LLM, ops: Sequence[Generate]) -> Sequence[Reply]:

@@ -6,8 +6,9 @@ Every method is batch first. Conformance suites for each protocol ship in `rag.t
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
 
+from rag.core.capabilities import Capability
 from rag.core.filters import Where
 from rag.core.generation import ContinuationScore, NextTokenScores, Prompt, Reply, Sampling
 from rag.core.hits import Hit
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
 
 Vectors: TypeAlias = "npt.NDArray[np.float32]"
 """Embeddings, one a row: float32, shape (texts, dimension), C-contiguous."""
-
-Capability = Literal["generate", "stream", "score", "next_token", "choices", "seed"]
 
 
 class Embedder(Protocol):
@@ -67,6 +66,8 @@ class LLM(Protocol):
 
     Attributes:
         name: Name that the registry resolves to this model.
+        revision: Version of its weights and of how it is run, as far as known: kept replies are
+            those of one revision.
         context_window: Tokens of prompt and reply together, at most.
         capabilities: What the backend can do; asking for more raises `Unsupported` before any
             token is spent.
@@ -74,12 +75,16 @@ class LLM(Protocol):
     """
 
     name: str
+    revision: str
     context_window: int
     capabilities: frozenset[Capability]
     prices: Prices | None
 
     def count_tokens(self, prompts: Sequence[Prompt]) -> list[int]:
-        """Return the tokens of each prompt as `generate` would read it."""
+        """Return the tokens of each prompt as `generate` would read it.
+
+        Without the capability 'exact_counts' these are estimates.
+        """
 
     def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> list[Reply]:
         """Return a reply to each prompt.
@@ -99,7 +104,11 @@ class LLM(Protocol):
         """Return the log-probabilities of one continuation for each prompt."""
 
     def next_token(self, prompts: Sequence[Prompt], tokens: Sequence[str]) -> list[NextTokenScores]:
-        """Return the log-probability of each of `tokens` as the first token of the reply."""
+        """Return the log-probability of each of `tokens` as the first token of the reply.
+
+        Raises:
+            InputError: One of `tokens` is not one token of this model.
+        """
 
 
 class Retriever(Protocol):

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
+from collections.abc import Callable
 from dataclasses import dataclass, fields
+
+from rag.core.errors import InputError
+
+_UNLIMITED = 1 << 40
+"""Tokens of a call that no limit is put on any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +24,9 @@ class Usage:
         searches: Calls of a retriever.
         seconds: Time of backends; a batch's time is divided evenly among its items.
         cost: Money, in the currency of the backend's prices; 0.0 where it has none.
+        estimated_tokens: Those of input and output that a backend estimated, unable to count.
+        retries: Calls that were made again after a failure.
+        cache_hits: Calls that a cache of replies answered; all their input counts as cached.
     """
 
     input_tokens: int = 0
@@ -26,6 +36,9 @@ class Usage:
     searches: int = 0
     seconds: float = 0.0
     cost: float = 0.0
+    estimated_tokens: int = 0
+    retries: int = 0
+    cache_hits: int = 0
 
     def __add__(self, other: Usage) -> Usage:
         """Return the sum, field by field."""
@@ -63,3 +76,37 @@ class Prices:
         cached = self.input if self.cached is None else self.cached
         read = (input_tokens - cached_tokens) * self.input + cached_tokens * cached
         return (read + output_tokens * self.output) / 1e6
+
+    def tokens_within(self, cost: float, output_tokens: int, calls: int = 1) -> int | None:
+        """Return the most input tokens, over all calls, that some money buys.
+
+        Args:
+            cost: The money, in the currency of the prices.
+            output_tokens: Tokens that each call writes.
+            calls: Calls that share the money evenly, each reading as much as the others.
+
+        Returns:
+            Tokens, none of them counted as cached; 0 if the calls alone cost more; None if input
+            is free and the calls are affordable.
+        """
+        return most_tokens(cost, lambda tokens: self.cost(tokens, output_tokens), calls)
+
+
+def most_tokens(limit: float, price: Callable[[int], float], calls: int) -> int | None:
+    """Return the most input tokens over all calls that a limit allows.
+
+    Args:
+        limit: What all calls together may take: seconds or money.
+        price: What a call with so many input tokens takes of it; never falls as they grow.
+        calls: Calls that share the limit evenly.
+
+    Returns:
+        Tokens; 0 if the limit is too low even for empty calls; None if tokens take nothing of it.
+
+    Raises:
+        InputError: There is less than one call.
+    """
+    if calls < 1:
+        raise InputError(f"{calls} calls share a limit; there must be at least 1")
+    affordable = bisect_right(range(_UNLIMITED), limit / calls, key=price)
+    return None if affordable == _UNLIMITED else calls * max(0, affordable - 1)

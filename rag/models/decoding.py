@@ -1,16 +1,18 @@
-"""Writing replies token by token, a batch at a time."""
+"""Replies being written: what they hold so far, and how their next tokens are picked."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import threading
+from collections.abc import Callable, Sequence
+from queue import SimpleQueue
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from tokenizers.decoders import DecodeStream
 
-from rag.core.generation import Reply, Sampling
-from rag.models.causal import CausalModel
+from rag.core.generation import Reply, Sampling, TokenLogprob
+from rag.models.constraints import Constraint
 
 
 class Draft:
@@ -21,7 +23,9 @@ class Draft:
         sampling: How to generate.
         tokenizer: The backend tokenizer, to turn tokens into text.
         end_tokens: Tokens that end a reply.
-        choices: Tokens of each of `sampling.choices`.
+        constraint: What may come next; None for anything.
+        sample: Which of the replies of a prompt this is, counted from 0.
+        streamed: Whether its text is wanted piece by piece.
     """
 
     def __init__(
@@ -30,30 +34,31 @@ class Draft:
         sampling: Sampling,
         tokenizer: Any,
         end_tokens: frozenset[int],
-        choices: Mapping[str, list[int]],
+        constraint: Constraint | None = None,
+        *,
+        sample: int = 0,
+        streamed: bool = False,
     ) -> None:
         self.prompt = prompt
+        self.sampling = sampling
+        self.constraint = constraint
         self.tokens: list[int] = []
         self.text = ""
+        self.logprobs: list[TokenLogprob] = []
+        self.cached_tokens = 0
         self.finish: Literal["stop", "length"] | None = None
-        self._sampling = sampling
+        self.error: Exception | None = None
+        self.cancelled = False
+        self.done = threading.Event()
+        self.pieces: SimpleQueue[str | None] | None = SimpleQueue() if streamed else None
         self._tokenizer = tokenizer
         self._ends = end_tokens
-        self._open = dict(choices)
         self._handed_out = 0
-        self._random = np.random.default_rng(sampling.seed)
+        seed = None if sampling.seed is None else [sampling.seed, sample]
+        self._random = np.random.default_rng(seed)
         # Gives text only once its UTF-8 is complete.
         self._decoder = DecodeStream(skip_special_tokens=True)
         self._settle()
-
-    @property
-    def allowed(self) -> list[int]:
-        """Tokens that go on with a choice, or end one, while several are open."""
-        depth = len(self.tokens)
-        following = {ids[depth] for ids in self._open.values() if len(ids) > depth}
-        if any(len(ids) == depth for ids in self._open.values()):
-            following |= self._ends
-        return sorted(following)
 
     def draw(self) -> float:
         """Return the next random number in [0, 1); the draft's own, whatever its batch."""
@@ -61,44 +66,31 @@ class Draft:
 
     def take(self, token: int) -> None:
         """Append a token."""
-        if self._open:
-            self._narrow(token)
-            return
+        if self.constraint:
+            self.constraint.take(token)
         self.tokens.append(token)
+        if self.sampling.choices:
+            self._settle()
+            return
         if token in self._ends:
             self.finish = "stop"
             return
         known = len(self.text)
         self.text += self._decoder.step(self._tokenizer, token) or ""
         self._cut_at_stop(known)
-        if self.finish is None and len(self.tokens) == self._sampling.max_tokens:
+        if self.finish is None and len(self.tokens) == self.sampling.max_tokens:
             self.finish = "length"
 
-    def _narrow(self, token: int) -> None:
-        """Leave open the choices that go on with a token, or the one that it ends."""
-        depth = len(self.tokens)
-        longer = {
-            text: ids for text, ids in self._open.items() if ids[depth : depth + 1] == [token]
-        }
-        if longer:
-            self.tokens.append(token)
-            self._open = longer
-        else:
-            whole = next(text for text, ids in self._open.items() if len(ids) == depth)
-            self._open = {whole: self._open[whole]}
-        self._settle()
-
     def _settle(self) -> None:
-        """Finish as soon as one choice is left: the model has no more say."""
-        if len(self._open) == 1:
-            ((self.text, ids),) = self._open.items()
-            self.tokens = ids
+        """Finish as soon as the constraint leaves nothing to choose."""
+        if self.constraint and self.constraint.settled:
+            self.text, self.tokens = self.constraint.settled
             self.finish = "stop"
 
     def _cut_at_stop(self, known: int) -> None:
         """End before the first stop string; the first `known` characters hold no whole one."""
         found = []
-        for stop in self._sampling.stop:
+        for stop in self.sampling.stop:
             at = self.text.find(stop, max(0, known - len(stop) + 1))
             if at >= 0:
                 found.append(at)
@@ -110,64 +102,84 @@ class Draft:
         """Return the text that is new since the last call and cannot become a stop string."""
         held = 0
         if self.finish is None:
-            beginnings = (stop[:n] for stop in self._sampling.stop for n in range(1, len(stop)))
+            beginnings = (stop[:n] for stop in self.sampling.stop for n in range(1, len(stop)))
             held = max((len(part) for part in beginnings if self.text.endswith(part)), default=0)
         start, self._handed_out = self._handed_out, len(self.text) - held
         return self.text[start : self._handed_out]
+
+    def end(self) -> None:
+        """Tell whoever waits that there is no more to come."""
+        if self.pieces:
+            if piece := self.hand_out():
+                self.pieces.put(piece)
+            self.pieces.put(None)
+        self.done.set()
 
     @property
     def reply(self) -> Reply:
         """The reply, once finished."""
         return Reply(
-            text=self.text,
+            self.text,
+            self.finish or "stop",
+            tuple(self.logprobs),
             input_tokens=len(self.prompt),
+            cached_tokens=self.cached_tokens,
             output_tokens=len(self.tokens),
-            finish=self.finish or "stop",
         )
 
 
-def decode(model: CausalModel, drafts: Sequence[Draft], sampling: Sampling) -> Iterator[None]:
-    """Write drafts to their ends, a token of each at every step.
+def pick_tokens(
+    logits: torch.Tensor, drafts: Sequence[Draft], text_of: Callable[[int], str]
+) -> list[int]:
+    """Pick a token for each draft: the best, or one drawn from the nucleus.
 
-    Rows that are finished leave the batch at once: what that costs, one copy of the cache, a
-    step costs as well.
+    Args:
+        logits: Shape (drafts, vocabulary).
+        drafts: The drafts; the log-probabilities that they ask for are noted in them.
+        text_of: The text of a token.
     """
-    live = [draft for draft in drafts if draft.finish is None]
-    if not live:
-        return
-    logits, state = model.read([draft.prompt for draft in live])
-    while True:
-        for draft, token in zip(live, _next_tokens(logits, live, sampling), strict=True):
-            draft.take(token)
-        yield
-        rows = [row for row, draft in enumerate(live) if draft.finish is None]
-        if not rows:
-            return
-        if len(rows) < len(live):
-            state.keep(rows)
-            live = [live[row] for row in rows]
-        logits = model.step(state, [draft.tokens[-1] for draft in live])
-
-
-def _next_tokens(logits: torch.Tensor, drafts: Sequence[Draft], sampling: Sampling) -> list[int]:
-    """Pick a token for each draft: the best, or one drawn from the nucleus."""
     logits = logits.float()
-    if sampling.choices:
-        allowed = torch.zeros_like(logits, dtype=torch.bool)
-        for row, draft in enumerate(drafts):
-            allowed[row, draft.allowed] = True
-        logits = logits.where(allowed, -torch.inf)
-    if sampling.temperature == 0:
-        tokens = logits.argmax(-1)
-    else:
-        draws = logits.new_tensor([[draft.draw()] for draft in drafts])
-        tokens = _sample(logits, sampling.temperature, sampling.top_p, draws)
+    narrowed = logits
+    constrained = [row for row, draft in enumerate(drafts) if draft.constraint]
+    if constrained:
+        narrowed = logits.clone()
+        for row in constrained:
+            narrowed[row] = drafts[row].constraint.narrow(logits[row])  # type: ignore[union-attr] # just checked
+    tokens = narrowed.argmax(-1)
+    drawn = [row for row, draft in enumerate(drafts) if draft.sampling.temperature > 0]
+    if drawn:
+        asked = [
+            (each.sampling.temperature, each.sampling.top_p, each.draw())
+            for each in (drafts[row] for row in drawn)
+        ]
+        temperature, top_p, draws = logits.new_tensor(asked)[:, :, None].unbind(1)
+        tokens[drawn] = _sample(narrowed[drawn], temperature, top_p, draws)
     picked: list[int] = tokens.tolist()
+    for row, draft in enumerate(drafts):
+        if draft.sampling.logprobs is not None:
+            draft.logprobs.append(
+                _logprob(logits[row], picked[row], draft.sampling.logprobs, text_of)
+            )
     return picked
 
 
+def _logprob(
+    logits: torch.Tensor, token: int, top: int, text_of: Callable[[int], str]
+) -> TokenLogprob:
+    logprobs = logits - logits.logsumexp(-1)
+    best = logprobs.topk(min(top, len(logprobs)))
+    return TokenLogprob(
+        text_of(token),
+        float(logprobs[token]),
+        {
+            text_of(each): logprob
+            for each, logprob in zip(best.indices.tolist(), best.values.tolist(), strict=True)
+        },
+    )
+
+
 def _sample(
-    logits: torch.Tensor, temperature: float, top_p: float, draws: torch.Tensor
+    logits: torch.Tensor, temperature: torch.Tensor, top_p: torch.Tensor, draws: torch.Tensor
 ) -> torch.Tensor:
     """Draw from the smallest set of tokens whose probability reaches `top_p`.
 
@@ -175,9 +187,9 @@ def _sample(
 
     Args:
         logits: Shape (rows, vocabulary).
-        temperature: Divides the logits; above 0.
-        top_p: Probability the set has to reach.
-        draws: Uniform random numbers in [0, 1), shape (rows, 1).
+        temperature: Divides the logits; above 0; shape (rows, 1).
+        top_p: Probability the set has to reach; shape (rows, 1).
+        draws: Uniform random numbers in [0, 1); shape (rows, 1).
     """
     # The largest logit becomes 0, so that no temperature makes it overflow.
     scaled = (logits - logits.amax(-1, keepdim=True)) / temperature

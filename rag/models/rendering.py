@@ -51,6 +51,7 @@ class PromptEncoder:
         spaced = self._plain.encode("a", add_special_tokens=False).ids != follows
         self._guard, self._cut = ("\n", len(line_break)) if spaced else ("", 0)
 
+        self._anchor = follows[-1]
         # A model has to read something; scoring harnesses start empty prompts this way, too.
         self._empty = [tokenizer.eos_token_id or 0]
         if tokenizer.chat_template is None:
@@ -100,6 +101,14 @@ class PromptEncoder:
             [self._guard + _valid(text) for text in texts], add_special_tokens=False
         )
         return [encoding.ids[self._cut :] for encoding in encodings]
+
+    def text_of(self, token: int) -> str:
+        """Return the text of one token where it follows others; U+FFFD for parts of characters."""
+        before, both = (
+            self.backend.decode(ids, skip_special_tokens=False)
+            for ids in ([self._anchor], [self._anchor, token])
+        )
+        return str(both[len(before) :])
 
     def render(self, prompts: Sequence[Prompt]) -> list[list[int]]:
         """Return the tokens of each prompt, up to where the reply begins."""

@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
+from rag.core.capabilities import Capability
 from rag.core.errors import BatchError, ContextOverflow, InputError, ModelError, ModelNotFound
 from rag.core.extras import require
 from rag.core.generation import ContinuationScore, NextTokenScores, Prompt, Reply, Sampling
-from rag.core.protocols import Capability
 from rag.core.usage import Prices
 from rag.models.rendering import PromptEncoder
 
 if TYPE_CHECKING:
+    import torch
+
+    from rag.models.constraints import Constraint
     from rag.models.decoding import Draft
 
 T = TypeVar("T")
 
-# A scored position needs a row of logits over the whole vocabulary, many times the memory that
-# reading a token takes; it counts as this many tokens of a batch.
-_SCORED_POSITION = 8
-
 _DTYPES = ("auto", "float32", "bfloat16", "float16")
+
+# Tokens that are computed in one pass: beyond these a CPU gains nothing from a larger batch but
+# padding.
+_CHUNK_TOKENS = {"cpu": 2048, "cuda": 16_384}
 
 
 class TransformersLLM:
@@ -30,14 +36,20 @@ class TransformersLLM:
 
     Prompts are rendered as `PromptEncoder` says: through the model's chat template, without
     hidden text, and with no control token out of the texts of a prompt. Prompts of similar length
-    run together; what a prompt gets does not depend on its batch, up to rounding, which in
-    float32 leaves greedy replies as they are.
+    run together; what a prompt gets does not depend on its batch or on what was read before, up
+    to rounding, which in float32 leaves greedy replies as they are.
 
+    - What prompts begin with in common, with one another or with earlier prompts and replies, is
+      computed once and kept in memory (`prefix_bytes`); replies say how many of their tokens were
+      not computed again. Models with layers other than full attention compute all of it.
+    - Several threads may call at once: one worker does all of the model's work, and replies asked
+      for while others are being written join their batch.
     - A reply out of `choices` is found token by token among those that spell one, and costs the
-      tokens of its text; stop strings do not apply to it.
+      tokens of its text; stop strings do not apply to it. Its log-probabilities end where one
+      choice is left.
+    - JSON schemas are followed by llguidance's grammars, without white space between parts.
     - Sampling with a seed draws the same random numbers for a prompt in any batch.
     - A continuation is scored by the tokens of its own text, after those of the prompt.
-    - Several threads may call at once: their forward passes take turns.
 
     A GGUF file is converted to safetensors on first use and kept in a cache directory
     (RAG_CACHE, or `~/.cache/ragmeter`).
@@ -52,6 +64,7 @@ class TransformersLLM:
             configuration says.
         batch_tokens: Tokens of prompts and replies that are computed together, padding included;
             more is faster on a GPU and takes more memory.
+        prefix_bytes: Memory for what prompts begin with; 0 keeps nothing between calls.
 
     Raises:
         ModelNotFound: There is nothing at the path.
@@ -71,6 +84,7 @@ class TransformersLLM:
         dtype: str = "auto",
         context_window: int | None = None,
         batch_tokens: int = 16_384,
+        prefix_bytes: int = 1 << 30,
     ) -> None:
         path = Path(path)
         is_gguf = path.suffix.lower() == ".gguf"
@@ -83,8 +97,11 @@ class TransformersLLM:
         torch = require("torch", extra="local", needed_for=needed_for)
         require("transformers", extra="local", needed_for=needed_for)
         from rag.models.causal import CausalModel
+        from rag.models.fingerprint import fingerprint
         from rag.models.gguf import converted
         from rag.models.precision import default_dtype
+        from rag.models.reading import Reader
+        from rag.models.writing import Writer
 
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -92,11 +109,16 @@ class TransformersLLM:
         folder = converted(path, precision) if is_gguf else path
         self._model = CausalModel(folder, device, precision)
         self._encoder = PromptEncoder(self._model.tokenizer)
+        self.revision = f"{fingerprint(folder)}-{str(precision).removeprefix('torch.')}"
         window = context_window or self._model.window
         if window is None:
             raise ModelError(f"{path}: states no window; give context_window")
         self.context_window = window
-        self._batch_tokens = batch_tokens
+        chunk = _CHUNK_TOKENS["cpu" if device == "cpu" else "cuda"]
+        self._reader = Reader(self._model, batch_tokens, chunk, prefix_bytes)
+        self._writer = Writer(self._reader, batch_tokens, self._encoder.text_of)
+        # The worker knows nothing of this object, so that it ends when nobody else does.
+        weakref.finalize(self, self._writer.close)
 
     def count_tokens(self, prompts: Sequence[Prompt]) -> list[int]:
         """Return the tokens of each prompt, exactly as `generate` reads them."""
@@ -106,57 +128,103 @@ class TransformersLLM:
         """Return a reply to each prompt; see `LLM.generate`.
 
         Raises:
-            InputError: A choice is longer than `max_tokens`.
+            InputError: A choice or beginning is longer than `max_tokens`, or the JSON schema
+                cannot be followed.
         """
-        from rag.models.decoding import decode
-
         drafts = self._drafts(prompts, sampling)
-        lengths = [len(draft.prompt) + sampling.max_tokens for draft in drafts]
 
-        def write(rows: Sequence[int]) -> list[Reply]:
-            batch = [drafts[row] for row in rows]
-            for _ in decode(self._model, batch, sampling):
-                pass
-            return [draft.reply for draft in batch]
+        def write(rows: Sequence[int]) -> list[Reply | Exception]:
+            asked = [drafts[row] for row in rows]
+            self._write([draft for samples in asked for draft in samples])
+            return [_reply(samples) for samples in asked]
 
-        return self._in_batches(lengths, lengths, write)
+        lengths = [len(first.prompt) + sampling.max_tokens for first, *_ in drafts]
+        return self._each(lengths, write)
 
     def stream(self, prompt: Prompt, sampling: Sampling) -> Iterator[str | Reply]:
         """Yield pieces of text as they are written, and the whole `Reply` last.
 
-        Pieces hold whole characters and no part of a stop string. Closing the iterator ends the
-        generation.
+        Pieces hold whole characters and no part of a stop string; of several samples they are the
+        first one's. Closing the iterator ends the generation.
         """
-        (draft,) = self._drafts([prompt], sampling)
-        if overflow := self._overflow(len(draft.prompt) + sampling.max_tokens):
+        ((first, *others),) = self._drafts([prompt], sampling, streamed=True)
+        if overflow := self._overflow(len(first.prompt) + sampling.max_tokens):
             raise overflow
-        return self._stream(draft, sampling)
+        return self._stream([first, *others])
 
-    def _stream(self, draft: Draft, sampling: Sampling) -> Iterator[str | Reply]:
-        from rag.models.decoding import decode
-
-        for _ in decode(self._model, [draft], sampling):
-            if piece := draft.hand_out():
+    def _stream(self, drafts: Sequence[Draft]) -> Iterator[str | Reply]:
+        pieces = drafts[0].pieces
+        try:
+            self._writer.submit(drafts)
+            while pieces and (piece := pieces.get()) is not None:
                 yield piece
-        if piece := draft.hand_out():
-            yield piece
-        yield draft.reply
+            for draft in drafts:
+                draft.done.wait()
+        finally:
+            for draft in drafts:
+                draft.cancelled = True
+        reply = _reply(drafts)
+        if isinstance(reply, Exception):
+            raise self._explained(reply)
+        yield reply
 
-    def _drafts(self, prompts: Sequence[Prompt], sampling: Sampling) -> list[Draft]:
+    def _drafts(
+        self, prompts: Sequence[Prompt], sampling: Sampling, *, streamed: bool = False
+    ) -> list[list[Draft]]:
+        """Return the drafts of each prompt, one a sample."""
         from rag.models.decoding import Draft
 
-        choices = dict(zip(sampling.choices, self._encoder.encode(sampling.choices), strict=True))
-        for choice, ids in choices.items():
+        constraint = self._constraint(sampling)
+        return [
+            [
+                Draft(
+                    ids,
+                    sampling,
+                    self._encoder.backend,
+                    self._model.end_tokens,
+                    constraint(),
+                    sample=sample,
+                    streamed=streamed and sample == 0,
+                )
+                for sample in range(sampling.n)
+            ]
+            for ids in self._encoder.render(prompts)
+        ]
+
+    def _constraint(self, sampling: Sampling) -> Callable[[], Constraint | None]:
+        from rag.models.constraints import Beginning, Choice, schema_constraints
+
+        if isinstance(sampling.json_schema, str):
+            return schema_constraints(self._grammar_tokenizer, sampling.json_schema)
+        texts = sampling.choices or sampling.starts_with
+        spelled = dict(zip(texts, self._encoder.encode(texts), strict=True))
+        for text, ids in spelled.items():
             if len(ids) > sampling.max_tokens:
                 raise InputError(
-                    f"the choice '{choice}' has {len(ids)} tokens, more than "
-                    f"max_tokens={sampling.max_tokens}"
+                    f"'{text}' has {len(ids)} tokens, more than max_tokens={sampling.max_tokens}"
                 )
-        ends = self._model.end_tokens
-        backend = self._encoder.backend
-        return [
-            Draft(ids, sampling, backend, ends, choices) for ids in self._encoder.render(prompts)
-        ]
+        if sampling.choices:
+            return lambda: Choice(spelled, self._model.end_tokens)
+        if sampling.starts_with:
+            return lambda: Beginning(spelled)
+        return lambda: None
+
+    @cached_property
+    def _grammar_tokenizer(self) -> Any:
+        require("llguidance", extra="local", needed_for="following a JSON schema")
+        from llguidance.hf import from_tokenizer
+
+        return from_tokenizer(self._model.tokenizer, eos_token=sorted(self._model.end_tokens))
+
+    def _write(self, drafts: Sequence[Draft]) -> None:
+        """Have drafts written, and wait for all of them."""
+        try:
+            self._writer.submit(drafts)
+            for draft in drafts:
+                draft.done.wait()
+        finally:
+            for draft in drafts:
+                draft.cancelled = True
 
     def score(
         self, prompts: Sequence[Prompt], continuations: Sequence[str]
@@ -171,21 +239,20 @@ class TransformersLLM:
         heads = self._encoder.render(prompts)
         tails = self._encoder.encode(continuations)
         lengths = [len(head) + len(tail) for head, tail in zip(heads, tails, strict=True)]
-        costs = [
-            length + _SCORED_POSITION * len(tail)
-            for length, tail in zip(lengths, tails, strict=True)
-        ]
 
-        def score(rows: Sequence[int]) -> list[ContinuationScore]:
-            logprobs = self._model.continuation_logprobs(
-                [heads[row] for row in rows], [tails[row] for row in rows]
+        def score(row: int, logits: torch.Tensor, cached: int) -> ContinuationScore:
+            tail = tails[row]
+            own = logits[len(logits) - len(tail) :].float()
+            chosen = own[range(len(tail)), tail] - own.logsumexp(-1)
+            return ContinuationScore(
+                tuple(chosen.tolist()), input_tokens=lengths[row], cached_tokens=cached
             )
-            return [
-                ContinuationScore(tuple(each), input_tokens=lengths[row])
-                for row, each in zip(rows, logprobs, strict=True)
-            ]
 
-        return self._in_batches(lengths, costs, score)
+        # The last token of a continuation is predicted, never read.
+        read = [
+            [*head, *tail[:-1]] if tail else head for head, tail in zip(heads, tails, strict=True)
+        ]
+        return self._each_read(lengths, read, [max(1, len(tail)) for tail in tails], score)
 
     def next_token(self, prompts: Sequence[Prompt], tokens: Sequence[str]) -> list[NextTokenScores]:
         """Return the log-probability of each of `tokens` as the first of the reply.
@@ -198,69 +265,87 @@ class TransformersLLM:
             if len(ids) != 1:
                 raise InputError(f"{token!r} is {len(ids)} tokens of {self.name}, not one")
         wanted = [ids[0] for ids in encoded]
-        sequences = self._encoder.render(prompts)
-        lengths = [len(ids) for ids in sequences]
+        read = self._encoder.render(prompts)
+        lengths = [len(ids) for ids in read]
 
-        def read(rows: Sequence[int]) -> list[NextTokenScores]:
-            logprobs = self._model.next_logprobs([sequences[row] for row in rows], wanted)
-            return [
-                NextTokenScores(dict(zip(tokens, each, strict=True)), input_tokens=lengths[row])
-                for row, each in zip(rows, logprobs, strict=True)
-            ]
+        def look_up(row: int, logits: torch.Tensor, cached: int) -> NextTokenScores:
+            last = logits[-1].float()
+            logprobs = (last[wanted] - last.logsumexp(-1)).tolist()
+            return NextTokenScores(
+                logprobs=dict(zip(tokens, logprobs, strict=True)),
+                input_tokens=lengths[row],
+                cached_tokens=cached,
+            )
 
-        return self._in_batches(lengths, lengths, read)
+        return self._each_read(lengths, read, [1] * len(read), look_up)
 
     def _overflow(self, tokens: int) -> ContextOverflow | None:
         if tokens <= self.context_window:
             return None
         return ContextOverflow(self.name, tokens, self.context_window)
 
-    def _in_batches(
+    def _explained(self, error: Exception) -> Exception:
+        import torch
+
+        if not isinstance(error, torch.OutOfMemoryError):
+            return error
+        explained = ModelError(f"{self.name}: {error}; give a smaller batch_tokens")
+        explained.__cause__ = error
+        return explained
+
+    def _each_read(
         self,
         lengths: Sequence[int],
-        costs: Sequence[int],
-        run: Callable[[Sequence[int]], Sequence[T]],
+        read: Sequence[Sequence[int]],
+        positions: Sequence[int],
+        result: Callable[[int, torch.Tensor, int], T],
     ) -> list[T]:
-        """Run the items that fit the window, those of similar cost together.
+        """Read the items that fit the window, and return what their last logits say."""
+        from rag.models.reading import Reading
+
+        def work(rows: Sequence[int]) -> list[T | Exception]:
+            results: dict[int, T | Exception] = {}
+            chosen = [read[row] for row in rows]
+            for reading in self._reader.read(chosen, [positions[row] for row in rows]):
+                if isinstance(reading, Reading):
+                    for place, each, cached in zip(
+                        reading.rows, reading.logits, reading.cached, strict=True
+                    ):
+                        results[place] = result(rows[place], each, cached)
+                else:
+                    results |= dict.fromkeys(reading[0], reading[1])
+            return [results[place] for place in range(len(rows))]
+
+        return self._each(lengths, lambda rows: self._writer.run(lambda: work(rows)))
+
+    def _each(
+        self, lengths: Sequence[int], run: Callable[[Sequence[int]], Sequence[T | Exception]]
+    ) -> list[T]:
+        """Run the items that fit the window.
 
         Args:
             lengths: Tokens each item needs in the window.
-            costs: What each item takes of `batch_tokens`.
-            run: Computes the results of the items with the given numbers.
+            run: Returns a result or an error for each of the items with the given numbers.
 
         Raises:
             ContextOverflow: There is one item and it does not fit.
             BatchError: Some of several items failed.
         """
-        import torch
-
         results: list[Any] = [self._overflow(length) for length in lengths]
         fitting = [row for row, result in enumerate(results) if result is None]
-        for batch in _batches(fitting, costs, self._batch_tokens):
-            try:
-                outcomes: Sequence[T | ModelError] = run(batch)
-            except torch.OutOfMemoryError as error:
-                failure = ModelError(f"{self.name}: {error}; give a smaller batch_tokens")
-                failure.__cause__ = error
-                outcomes = [failure] * len(batch)
-            for row, outcome in zip(batch, outcomes, strict=True):
-                results[row] = outcome
+        for row, result in zip(fitting, run(fitting) if fitting else (), strict=True):
+            results[row] = self._explained(result) if isinstance(result, Exception) else result
         failures = [result for result in results if isinstance(result, Exception)]
         if failures:
             raise failures[0] if len(results) == 1 else BatchError(results)
         return results
 
 
-def _batches(rows: Sequence[int], costs: Sequence[int], budget: int) -> Iterator[list[int]]:
-    """Yield rows in batches, dearest first, so that memory runs out at once or never.
-
-    A batch costs its rows times the dearest of them, since the others are padded to it.
-    """
-    batch: list[int] = []
-    for row in sorted(rows, key=lambda row: -costs[row]):
-        if batch and (len(batch) + 1) * costs[batch[0]] > budget:
-            yield batch
-            batch = []
-        batch.append(row)
-    if batch:
-        yield batch
+def _reply(samples: Sequence[Draft]) -> Reply | Exception:
+    """Return the reply of a prompt's drafts, or what made one of them fail."""
+    if errors := [draft.error for draft in samples if draft.error]:
+        return errors[0]
+    first, *others = (draft.reply for draft in samples)
+    return replace(
+        first, others=tuple(replace(each, input_tokens=0, cached_tokens=0) for each in others)
+    )

@@ -5,11 +5,19 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Collection, Iterator, Sequence
-from typing import Any, TypeVar, get_args
+from dataclasses import replace
+from typing import Any, Literal, TypeVar, get_args
 
-from rag.core.errors import BatchError, ContextOverflow, InputError, Unsupported
-from rag.core.generation import ContinuationScore, NextTokenScores, Prompt, Reply, Sampling
-from rag.core.protocols import Capability
+from rag.core.capabilities import Capability, refuse_unsupported
+from rag.core.errors import BatchError, ContextOverflow, InputError
+from rag.core.generation import (
+    ContinuationScore,
+    NextTokenScores,
+    Prompt,
+    Reply,
+    Sampling,
+    TokenLogprob,
+)
 from rag.core.usage import Prices
 
 T = TypeVar("T")
@@ -17,19 +25,22 @@ T = TypeVar("T")
 # Words that EchoLLM supposes there are beside those of the prompt.
 _UNSEEN = 10_000
 
+_CAPABILITIES: frozenset[Capability] = frozenset(get_args(Capability)) - {"json_schema"}
+
 
 class EchoLLM:
     """A language model that repeats what it is given.
 
     It replies with the first sentence of the first context, or with the question where there is
     none. Tokens are words between white space. With `choices` the reply is the first of them
-    that this text contains, or the first of all. Temperature and seed change nothing. The
+    that this text contains, or the first of all; with `starts_with` the text begins with the first
+    of those unless it begins with one already. Temperature and seed change nothing. The
     probability of a word is its share of the prompt's words, with add-one smoothing.
 
     Args:
         name: What the model calls itself.
         context_window: Words of prompt and reply together, at most.
-        capabilities: What it can do; everything by default.
+        capabilities: What it can do; by default everything but following a JSON schema.
         prices: What its tokens cost, if anything.
 
     Attributes:
@@ -41,10 +52,11 @@ class EchoLLM:
         *,
         name: str = "echo",
         context_window: int = 8192,
-        capabilities: Collection[Capability] = get_args(Capability),
+        capabilities: Collection[Capability] = _CAPABILITIES,
         prices: Prices | None = None,
     ) -> None:
         self.name = name
+        self.revision = "1"
         self.context_window = context_window
         self.capabilities: frozenset[Capability] = frozenset(capabilities)
         self.prices = prices
@@ -88,7 +100,8 @@ class EchoLLM:
         def score(row: int) -> ContinuationScore:
             known, words = _words(prompts[row]), continuations[row].split()
             return ContinuationScore(
-                tuple(_logprob(word, known) for word in words), len(known) + len(words)
+                tuple(_logprob(word, known) for word in words),
+                input_tokens=len(known) + len(words),
             )
 
         return self._each(prompts, [len(text.split()) for text in continuations], score)
@@ -105,7 +118,8 @@ class EchoLLM:
         def score(row: int) -> NextTokenScores:
             known = _words(prompts[row])
             return NextTokenScores(
-                {token: _logprob(token.strip(), known) for token in tokens}, len(known)
+                logprobs={token: _logprob(token.strip(), known) for token in tokens},
+                input_tokens=len(known),
             )
 
         return self._each(prompts, [0] * len(prompts), score)
@@ -113,14 +127,7 @@ class EchoLLM:
     def _begin(
         self, capability: Capability, prompts: Sequence[Prompt], sampling: Sampling | None = None
     ) -> None:
-        needed: list[Capability] = [capability]
-        if sampling is not None and sampling.choices:
-            needed.append("choices")
-        if sampling is not None and sampling.seed is not None:
-            needed.append("seed")
-        for each in needed:
-            if each not in self.capabilities:
-                raise Unsupported(self.name, each, "use a backend that does")
+        refuse_unsupported(self.name, self.capabilities, capability, prompts, sampling)
         self.calls.append((capability, tuple(prompts)))
 
     def _each(
@@ -140,18 +147,25 @@ class EchoLLM:
         return results
 
     def _reply(self, prompt: Prompt, sampling: Sampling) -> Reply:
+        reply = self._one_reply(prompt, sampling)
+        others = (replace(reply, input_tokens=0),) * (sampling.n - 1)
+        return replace(reply, others=others)
+
+    def _one_reply(self, prompt: Prompt, sampling: Sampling) -> Reply:
         text = self._text(prompt)
-        tokens = len(_words(prompt))
+        known = _words(prompt)
         if sampling.choices:
-            chosen = next((each for each in sampling.choices if each in text), sampling.choices[0])
-            return Reply(chosen, tokens, len(chosen.split()))
+            text = next((each for each in sampling.choices if each in text), sampling.choices[0])
+            return _reply(text, known, sampling, "stop")
+        if sampling.starts_with and not text.startswith(sampling.starts_with):
+            text = f"{sampling.starts_with[0]} {text}"
         pieces = _pieces(text)
         text = "".join(pieces[: sampling.max_tokens])
         stops = [text.find(stop) for stop in sampling.stop if stop in text]
         if stops:
             text = text[: min(stops)]
         cut = len(pieces) > sampling.max_tokens and not stops
-        return Reply(text, tokens, len(_pieces(text)), finish="length" if cut else "stop")
+        return _reply(text, known, sampling, "length" if cut else "stop")
 
 
 class ScriptedLLM(EchoLLM):
@@ -176,6 +190,25 @@ class ScriptedLLM(EchoLLM):
 
     def _text(self, prompt: Prompt) -> str:
         return self._script(prompt)
+
+
+def _reply(
+    text: str, known: Sequence[str], sampling: Sampling, finish: Literal["stop", "length"]
+) -> Reply:
+    pieces = _pieces(text)
+    logprobs: list[TokenLogprob] = []
+    if sampling.logprobs is not None:
+        for piece in pieces:
+            logprob = _logprob(piece.strip(), known)
+            top = {piece: logprob} if sampling.logprobs else {}
+            logprobs.append(TokenLogprob(piece, logprob, top))
+    return Reply(
+        text,
+        finish,
+        tuple(logprobs),
+        input_tokens=len(known),
+        output_tokens=len(pieces),
+    )
 
 
 def _words(prompt: Prompt) -> list[str]:

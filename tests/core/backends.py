@@ -20,8 +20,9 @@ class WordLLM:
         context_window: int = 10_000,
     ) -> None:
         self.name = "words"
+        self.revision = "1"
         self.context_window = context_window
-        self.capabilities = frozenset({"generate", "stream", "score", "next_token"})
+        self.capabilities = frozenset({"generate", "stream", "score", "next_token", "exact_counts"})
         self.prices = prices
         self.reply = reply
         self.batches: list[list[str]] = []
@@ -42,7 +43,7 @@ class WordLLM:
             except ValueError as error:
                 results.append(error)
             else:
-                results.append(Reply(text, tokens, len(text.split())))
+                results.append(Reply(text, input_tokens=tokens, output_tokens=len(text.split())))
         if any(isinstance(each, Exception) for each in results):
             raise BatchError(results)
         return results  # type: ignore[return-value]
@@ -58,14 +59,15 @@ class WordLLM:
         self.batches.append([p.question for p in prompts])
         counts = self.count_tokens(prompts)
         return [
-            ContinuationScore((-1.0,) * len(c.split()), n + len(c.split()))
+            ContinuationScore((-1.0,) * len(c.split()), input_tokens=n + len(c.split()))
             for n, c in zip(counts, continuations, strict=True)
         ]
 
     def next_token(self, prompts: Sequence[Prompt], tokens: Sequence[str]) -> list[NextTokenScores]:
         self.batches.append([p.question for p in prompts])
         counts = self.count_tokens(prompts)
-        return [NextTokenScores({t: -float(i) for i, t in enumerate(tokens)}, n) for n in counts]
+        scores = {t: -float(i) for i, t in enumerate(tokens)}
+        return [NextTokenScores(logprobs=scores, input_tokens=n) for n in counts]
 
 
 class WordRetriever:

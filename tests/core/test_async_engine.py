@@ -51,6 +51,40 @@ def test_requests_that_come_while_a_batch_runs_form_the_next_one() -> None:
     assert [len(batch) for batch in llm.batches] == [1, 5]
 
 
+class MeetingLLM(WordLLM):
+    """Replies only when as many calls as expected are under way at once."""
+
+    def __init__(self, calls: int) -> None:
+        super().__init__()
+        self.capabilities |= {"concurrent"}
+        self.meeting = threading.Barrier(calls)
+
+    def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> list[Reply]:
+        self.meeting.wait(timeout=10)
+        return super().generate(prompts, sampling)
+
+
+def test_models_that_take_calls_side_by_side_get_them_at_once() -> None:
+    async def main() -> tuple[list[str], int]:
+        engine = AsyncEngine(llm=MeetingLLM(calls=5))
+        replies = await asyncio.gather(*(engine.run(ask(f"now {i}")) for i in range(5)))
+        return list(replies), engine.usage.calls
+
+    assert asyncio.run(main()) == ([f"NOW {i}" for i in range(5)], 5)
+
+
+def test_streams_run_side_by_side_too() -> None:
+    async def read(engine: AsyncEngine, text: str) -> str:
+        events = [event async for event in engine.stream(ask(text))]
+        return "".join(event.text for event in events if isinstance(event, TextDelta))
+
+    async def main() -> list[str]:
+        engine = AsyncEngine(llm=MeetingLLM(calls=3))
+        return list(await asyncio.gather(*(read(engine, text) for text in ("a", "b", "c"))))
+
+    assert asyncio.run(main()) == ["A", "B", "C"]
+
+
 def test_one_backend_does_not_wait_for_another() -> None:
     llm, retriever = GatedLLM(), WordRetriever()
 

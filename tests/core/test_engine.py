@@ -320,7 +320,7 @@ def test_a_trace_is_kept_on_request() -> None:
     outcome = engine().run_many([ask("a")], trace=True)[0]
     (finished,) = outcome.trace
     assert finished.op == Generate(Prompt("a"))
-    assert finished.result == Reply("A", 1, 1)
+    assert finished.result == Reply("A", input_tokens=1, output_tokens=1)
     assert finished.usage.calls == 1
 
 

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rag.core.generation import Sampling
+from rag.models.constraints import Beginning, Choice
 from rag.models.decoding import Draft, _sample
 from tests.models.conftest import byte_tokenizer
 
@@ -19,7 +20,12 @@ def tokenizer() -> Any:
 
 
 def draft(sampling: Sampling, **choices: list[int]) -> Draft:
-    return Draft([0, 1], sampling, tokenizer(), frozenset([END]), choices)
+    ends = frozenset([END])
+    return Draft([0, 1], sampling, tokenizer(), ends, Choice(choices, ends) if choices else None)
+
+
+def choosing(**choices: list[int]) -> Draft:
+    return draft(Sampling(choices=tuple(choices)), **choices)
 
 
 @given(
@@ -61,29 +67,55 @@ def test_a_character_cut_by_max_tokens_is_left_out() -> None:
 
 class TestChoices:
     def test_only_tokens_that_go_on_with_a_choice_are_allowed(self) -> None:
-        writing = draft(Sampling(), yes=[10, 11], yesterday=[10, 11, 12], no=[13, 14])
-        assert writing.allowed == [10, 13]
-        writing.take(10)
-        assert writing.allowed == [11]
-        writing.take(11)
-        assert writing.allowed == [END, 12]
+        texts = {"yes": [10, 11], "yesterday": [10, 11, 12], "no": [13, 14]}
+        choice = Choice(texts, frozenset([END]))
+        assert choice.allowed == [10, 13]
+        choice.take(10)
+        assert choice.allowed == [11]
+        choice.take(11)
+        assert choice.allowed == [END, 12]
 
     def test_a_choice_that_begins_another_can_end(self) -> None:
-        writing = draft(Sampling(), yes=[10], yesterday=[10, 12])
+        writing = choosing(yes=[10], yesterday=[10, 12])
         writing.take(10)
         writing.take(END)
         assert (writing.text, writing.tokens, writing.finish) == ("yes", [10], "stop")
 
     def test_the_rest_is_written_when_one_choice_is_left(self) -> None:
-        writing = draft(Sampling(), yes=[10, 11, 15], no=[13, 14])
+        writing = choosing(yes=[10, 11, 15], no=[13, 14])
         writing.take(13)
         assert (writing.text, writing.tokens, writing.finish) == ("no", [13, 14], "stop")
 
     def test_choices_with_the_same_tokens(self) -> None:
-        writing = draft(Sampling(), one=[10], other=[10])
+        writing = choosing(one=[10], other=[10])
         writing.take(10)
         writing.take(END)
         assert writing.text == "one"
+
+
+class TestBeginnings:
+    def open(self, beginning: Beginning) -> list[int] | None:
+        """The tokens that may come next; None for all."""
+        logits = beginning.narrow(torch.zeros(20))
+        open_ = (logits > -torch.inf).nonzero()[:, 0].tolist()
+        return None if len(open_) == 20 else open_
+
+    def test_free_once_one_is_whole(self) -> None:
+        beginning = Beginning({"So": [10], "So far so": [10, 11, 12], "No": [13, 14]})
+        assert self.open(beginning) == [10, 13]
+        beginning.take(10)
+        assert self.open(beginning) is None
+        beginning.take(11)
+        assert self.open(beginning) is None
+
+    def test_along_the_one_that_was_begun(self) -> None:
+        beginning = Beginning({"Yes": [10, 11, 12], "No": [13, 14]})
+        beginning.take(10)
+        assert self.open(beginning) == [11]
+        beginning.take(11)
+        assert self.open(beginning) == [12]
+        beginning.take(12)
+        assert self.open(beginning) is None
 
 
 class TestSampling:
@@ -93,7 +125,8 @@ class TestSampling:
         """The share of evenly spread random numbers that each token gets."""
         count = 20_000
         draws = (torch.arange(count)[:, None] + 0.5) / count
-        tokens = _sample(self.logits.expand(count, -1), temperature, top_p, draws)
+        logits = self.logits.expand(count, -1)
+        tokens = _sample(logits, torch.tensor(temperature), torch.tensor(top_p), draws)
         return tokens.bincount(minlength=5) / count
 
     @pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
@@ -114,7 +147,8 @@ class TestSampling:
     def test_impossible_tokens_are_never_drawn(self, draw: float) -> None:
         """Not even at the ends of the range, where rounding could reach one."""
         logits = torch.tensor([[-torch.inf, 0.3, -torch.inf, 0.1]])
-        (token,) = _sample(logits, 1.0, 1.0, torch.tensor([[draw]])).tolist()
+        one = torch.ones(1, 1)
+        (token,) = _sample(logits, one, one, torch.tensor([[draw]])).tolist()
         assert token == (1 if draw == 0 else 3)
 
     def test_a_tiny_temperature_is_greedy(self) -> None:

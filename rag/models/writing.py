@@ -1,0 +1,189 @@
+"""One thread that does all of a model's work, for callers of any thread."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from queue import Empty, SimpleQueue
+from typing import Any, TypeVar
+
+import torch
+
+from rag.core.errors import Cancelled
+from rag.models.decoding import Draft, pick_tokens
+from rag.models.key_values import State, joined
+from rag.models.reading import Reader, Reading
+
+T = TypeVar("T")
+
+
+class Writer:
+    """Writes replies, a token of each at every step, and does other work between the steps.
+
+    Replies that are asked for while others are being written join them; those that are finished
+    leave at once. So callers share the passes of the model without waiting for one another.
+
+    Args:
+        reader: Reads prompts, and has the model.
+        batch_tokens: Tokens of prompts and replies that are held at once, padding included.
+        text_of: The text of a token.
+    """
+
+    def __init__(self, reader: Reader, batch_tokens: int, text_of: Callable[[int], str]) -> None:
+        self._reader = reader
+        self._model = reader.model
+        self._batch_tokens = batch_tokens
+        self._text_of = text_of
+        self._inbox: SimpleQueue[Any] = SimpleQueue()
+        self._waiting: deque[Draft] = deque()
+        self._jobs: deque[tuple[Future[Any], Callable[[], Any]]] = deque()
+        self._joining: list[Draft] = []
+        self._live: list[Draft] = []
+        self._state: State | None = None
+        self._starting = threading.Lock()
+        self._thread: threading.Thread | None = None
+
+    def submit(self, drafts: Sequence[Draft]) -> None:
+        """Have replies written; each draft's `done` is set at its end."""
+        # Dearest first, so that memory runs out at once or never.
+        self._put(sorted(drafts, key=lambda draft: -_room(draft)))
+
+    def run(self, job: Callable[[], T]) -> T:
+        """Have other work of the model done, and return its result."""
+        future: Future[T] = Future()
+        self._put((future, job))
+        try:
+            return future.result()
+        finally:
+            future.cancel()  # where waiting was interrupted
+
+    def close(self) -> None:
+        """End the thread; what is not finished is cancelled."""
+        if self._thread:
+            self._inbox.put(None)
+
+    def _put(self, work: Any) -> None:
+        self._inbox.put(work)
+        with self._starting:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._loop, name="rag-writer", daemon=True)
+                self._thread.start()
+
+    @torch.inference_mode()
+    def _loop(self) -> None:
+        while self._receive():
+            if self._jobs:
+                _carry_out(*self._jobs.popleft())
+            try:
+                self._admit()
+                if self._state:
+                    self._step(self._state)
+            except Exception as error:  # noqa: BLE001 # whoever waits gets it
+                self._fail([*self._joining, *self._live], error)
+                self._joining, self._live, self._state = [], [], None
+        self._fail([*self._live, *self._waiting], Cancelled("the model was closed"))
+        for future, _ in self._jobs:
+            future.cancel()
+
+    def _receive(self) -> bool:
+        """Take in new work, waiting for some if there is none; False is the end."""
+        idle = not (self._live or self._waiting or self._jobs)
+        try:
+            while (work := self._inbox.get(block=idle)) is not None:
+                if isinstance(work, list):
+                    self._waiting.extend(work)
+                else:
+                    self._jobs.append(work)
+                idle = False
+        except Empty:
+            return True
+        return False
+
+    def _admit(self) -> None:
+        """Read the prompts of waiting drafts, as many as fit beside the live ones."""
+        drafts = [draft for draft in self._fitting() if not self._ended(draft)]
+        self._joining = drafts
+        states = [self._state] if self._state else []
+        for reading in self._reader.read([draft.prompt for draft in drafts]):
+            if isinstance(reading, Reading):
+                joining = [drafts[row] for row in reading.rows]
+                for draft, cached in zip(joining, reading.cached, strict=True):
+                    draft.cached_tokens = cached
+                self._take(reading.logits[:, -1], joining)
+                self._live += joining
+                states.append(reading.state)
+            else:
+                rows, error = reading
+                self._fail([drafts[row] for row in rows], error)
+        self._joining = []
+        if states:
+            self._state = joined(states)
+            self._leave()
+
+    def _fitting(self) -> list[Draft]:
+        chosen: list[Draft] = []
+        longest = max(map(_room, self._live), default=0)
+        for draft in self._waiting:
+            longest = max(longest, _room(draft))
+            rows = len(self._live) + len(chosen) + 1
+            if rows > 1 and rows * longest > self._batch_tokens:
+                break
+            chosen.append(draft)
+        # Joining copies what the live ones have read, so a few of many wait for more to join.
+        few = len(chosen) < len(self._waiting) and 4 * len(chosen) < len(self._live)
+        if self._live and (few or not self._model.full_attention):
+            return []
+        for _ in chosen:
+            self._waiting.popleft()
+        return chosen
+
+    def _step(self, state: State) -> None:
+        """Write a token more of every live draft."""
+        logits = self._model.read([draft.tokens[-1:] for draft in self._live], state)
+        self._take(logits[:, -1], self._live)
+        self._leave()
+
+    def _take(self, logits: torch.Tensor, drafts: Sequence[Draft]) -> None:
+        for draft, token in zip(drafts, pick_tokens(logits, drafts, self._text_of), strict=True):
+            draft.take(token)
+            if draft.pieces and (piece := draft.hand_out()):
+                draft.pieces.put(piece)
+
+    def _leave(self) -> None:
+        """Let finished drafts go, and keep what they have read."""
+        ended = [row for row, draft in enumerate(self._live) if self._ended(draft)]
+        if not (ended and self._state):
+            return
+        for row in ended:
+            read = int(self._state.mask[row].sum())
+            draft = self._live[row]
+            self._reader.keep([*draft.prompt, *draft.tokens][:read], self._state, row)
+        self._live = [self._live[row] for row in self._state.drop(ended)]
+        if not self._live:
+            self._state = None
+
+    def _ended(self, draft: Draft) -> bool:
+        """Tell whoever waits for a draft that it is finished, if it is."""
+        if draft.finish is None and not draft.cancelled:
+            return False
+        draft.end()
+        return True
+
+    def _fail(self, drafts: Sequence[Draft], error: Exception) -> None:
+        for draft in drafts:
+            draft.error = error
+            draft.end()
+
+
+def _room(draft: Draft) -> int:
+    return len(draft.prompt) + draft.sampling.max_tokens
+
+
+def _carry_out(future: Future[Any], job: Callable[[], Any]) -> None:
+    if future.set_running_or_notify_cancel():
+        try:
+            future.set_result(job())
+        except Exception as error:  # noqa: BLE001 # whoever waits gets it
+            future.set_exception(error)
