@@ -1,7 +1,8 @@
-"""Evaluation: data sets, retrieval metrics, runs, and tests of significance."""
+"""Evaluation: data sets, metrics of rankings and answers, runs, and tests of significance."""
 
 from __future__ import annotations
 
+from rag.evaluation.answers import AnswerReport, evaluate_answers
 from rag.evaluation.datasets import Query, RetrievalDataset, read_dataset
 from rag.evaluation.metrics import Metric
 from rag.evaluation.retrieval import RetrievalReport, evaluate_retrieval
@@ -9,6 +10,7 @@ from rag.evaluation.runs import RankedDocument, Run
 from rag.evaluation.significance import Comparison, compare
 
 __all__ = [
+    "AnswerReport",
     "Comparison",
     "Metric",
     "Query",
@@ -17,6 +19,7 @@ __all__ = [
     "RetrievalReport",
     "Run",
     "compare",
+    "evaluate_answers",
     "evaluate_retrieval",
     "read_dataset",
 ]
