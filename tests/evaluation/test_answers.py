@@ -48,7 +48,7 @@ def test_answers_are_scored_without_their_citations() -> None:
     llm = ScriptedLLM(lambda prompt: "The capital of France is Paris.")
     queries = [
         Query("1", "What is the capital of France?", ("The capital of France is Paris",)),
-        Query("2", "Which capital?", ("Rome",)),
+        Query("2", "Which is the capital of France", ("Rome",)),
         Query("3", "Not scored?"),
     ]
     report = evaluate_answers(queries, RetrieveAndRead(RETRIEVER, llm))
