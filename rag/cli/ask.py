@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,18 +15,19 @@ from rag.cli.progress import working
 from rag.cli.prompts import prompts_option
 from rag.cli.retrieval import (
     collection_argument,
+    llm_option,
     location,
     make_retriever,
     retriever_option,
     top_k_option,
     where_option,
 )
-from rag.models.registry import DEFAULT_LLM
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from rag.core.answers import Answer
+    from rag.core.budgets import Budget
     from rag.core.events import Event
     from rag.core.protocols import Retriever
     from rag.pipelines import Pipeline
@@ -39,16 +41,16 @@ _NUMBER = re.compile(r" \[\d+\]")
 @retriever_option
 @top_k_option
 @where_option
-@click.option(
-    "--llm",
-    "llm_name",
-    default=DEFAULT_LLM,
-    show_default=True,
-    help="Model that reads: a name of `rag models`, a path, or a name of the hub.",
-)
+@llm_option
 @click.option("--extractive", is_flag=True, help="Answer with sentences of the passages; no LLM.")
 @click.option("--budget-tokens", type=click.IntRange(min=0), help="Input tokens at most.")
-@click.option("--budget-seconds", type=click.FloatRange(min=0), help="Seconds at most.")
+@click.option(
+    "--budget-seconds",
+    type=click.FloatRange(min=0),
+    help="Seconds at most, once all models are loaded. After `rag models calibrate` the model "
+    "reads no more than it answers in that time; before, only what would begin too late is "
+    "refused.",
+)
 @prompts_option
 @json_option
 def ask(
@@ -76,13 +78,19 @@ def ask(
     with Collection.open(collection) as opened:
         found = make_retriever(retriever, opened)
         pipeline = _pipeline(found, top_k, llm_name, extractive, prompt_folder)
+        if budget_seconds is not None:
+            # Loading models, the embedder too, is not part of the time for an answer.
+            with working("loading what the search needs"):
+                found.search_many([question], top_k, where)
+        budget, notes = _in_time(budget, pipeline)
         if as_json:
             answer = pipeline.answer(question, where=where, budget=budget)
-            print_json(answer)
+            print_json(replace(answer, notes=(*notes, *answer.notes)))
             return
         began = time.perf_counter()
         answer = _print_stream(pipeline.stream(question, where=where, budget=budget))
-        _print_rest(answer, time.perf_counter() - began)
+        seconds = time.perf_counter() - began
+        _print_rest(replace(answer, notes=(*notes, *answer.notes)), seconds)
 
 
 def _pipeline(
@@ -101,6 +109,25 @@ def _pipeline(
     with working(f"loading {llm_name}; its first use takes longer"):
         llm = load_llm(llm_name)
     return RetrieveAndRead(retriever, llm, top_k=top_k, prompts=prompt_folder)
+
+
+def _in_time(budget: Budget, pipeline: Pipeline) -> tuple[Budget, tuple[str, ...]]:
+    """Limit the tokens to what the model answers within the seconds, if it was calibrated."""
+    from rag.models.calibration import kept_cost_model
+    from rag.models.cost_model import budget_in_tokens
+    from rag.pipelines import RetrieveAndRead
+
+    if budget.seconds is None or not isinstance(pipeline, RetrieveAndRead) or not pipeline.llm:
+        return budget, ()
+    limited = budget_in_tokens(
+        budget,
+        output_tokens=pipeline.sampling.max_tokens,
+        cost_model=kept_cost_model(pipeline.llm),
+    )
+    if limited == budget:
+        return budget, ()
+    note = f"to be done in {budget.seconds:g} s, the model reads {limited.tokens} tokens at most"
+    return limited, (note,)
 
 
 def _print_stream(events: Iterable[Event]) -> Answer:

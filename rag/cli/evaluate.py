@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import click
 
+from rag.cli.dataset import collection_of, dataset_argument, kept_option, split_option
+from rag.cli.evaluate_answers import answers
 from rag.cli.output import json_option, print_json, print_table, quiet_option
 from rag.cli.progress import progress_bars
 from rag.cli.retrieval import embedder_option, make_retriever, retriever_option
 
 if TYPE_CHECKING:
-    from rag.core.progress import Progress
     from rag.evaluation import Comparison, RetrievalDataset, RetrievalReport, Run
-    from rag.indexes import Collection
 
 METRICS = ("nDCG@10", "recall@10", "recall@100", "MRR@10")
 
@@ -27,15 +24,13 @@ def evaluate() -> None:
     """Measure quality on data sets."""
 
 
+evaluate.add_command(answers)
+
+
 @evaluate.command()
-@click.argument("folder", type=click.Path(path_type=Path))
+@dataset_argument
 @retriever_option
-@click.option(
-    "--collection",
-    "kept",
-    type=click.Path(path_type=Path),
-    help="Where to keep the collection of the documents, to use it again; by default nowhere.",
-)
+@kept_option
 @embedder_option
 @click.option(
     "--metric",
@@ -45,7 +40,7 @@ def evaluate() -> None:
     show_default=True,
     help="Also precision@K and MAP@K. Can be repeated.",
 )
-@click.option("--split", default="test", show_default=True, help="Judgements in qrels/SPLIT.tsv.")
+@split_option
 @click.option("--per-query", is_flag=True, help="Show each query's values.")
 @click.option("--save", type=click.Path(path_type=Path), help="Write the run to a file of TREC's.")
 @click.option("--compare", "baseline", type=click.Path(path_type=Path), help="A run to compare.")
@@ -76,7 +71,7 @@ def retrieval(
     earlier = Run.read(baseline) if baseline else None
     with (
         progress_bars(quiet) as progress,
-        _collection_of(dataset, kept, embedder_name, progress) as collection,
+        collection_of(dataset, kept, embedder_name, progress) as collection,
     ):
         report = evaluate_retrieval(
             dataset, make_retriever(retriever, collection), metrics, progress=progress
@@ -106,26 +101,6 @@ def retrieval(
             ),
         )
     _print_means(report, comparisons)
-
-
-@contextmanager
-def _collection_of(
-    dataset: RetrievalDataset, kept: Path | None, embedder_name: str, progress: Progress
-) -> Iterator[Collection]:
-    """Open a collection that holds the documents of a data set."""
-    from rag.indexes import Collection
-    from rag.models.registry import load_embedder
-
-    embedder = load_embedder(embedder_name)
-    with TemporaryDirectory(prefix="rag-eval-") as folder:
-        path = kept or Path(folder) / "collection"
-        if path.exists():
-            collection = Collection.open(path, embedder, writable=True)
-        else:
-            collection = Collection.create(path, embedder)
-        with collection:
-            collection.add(dataset.documents(), progress=progress)
-            yield collection
 
 
 def _compare(

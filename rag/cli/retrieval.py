@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from rag.models.registry import DEFAULT_EMBEDDER
+from rag.models.registry import DEFAULT_EMBEDDER, DEFAULT_LLM
 
 if TYPE_CHECKING:
     from rag.core.answers import Citation
@@ -54,6 +54,14 @@ embedder_option = click.option(
     default=DEFAULT_EMBEDDER,
     show_default=True,
     help="Model that embeds: a name of `rag models`, a path, or a name of the hub.",
+)
+llm_option = click.option(
+    "--llm",
+    "llm_name",
+    default=DEFAULT_LLM,
+    show_default=True,
+    help="Model that reads: a name of `rag models`, a path, a name of the hub, or MODEL@URL of a "
+    "server.",
 )
 top_k_option = click.option(
     "--top-k", type=click.IntRange(min=1), default=5, show_default=True, help="Passages to find."

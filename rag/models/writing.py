@@ -60,9 +60,12 @@ class Writer:
             future.cancel()  # where waiting was interrupted
 
     def close(self) -> None:
-        """End the thread; what is not finished is cancelled."""
+        """End the thread, and wait for it; what is not finished is cancelled."""
         if self._thread:
             self._inbox.put(None)
+            # Python must not end while the thread is inside the model: that aborts the process.
+            if self._thread is not threading.current_thread():
+                self._thread.join()
 
     def _put(self, work: Any) -> None:
         self._inbox.put(work)

@@ -1,4 +1,4 @@
-"""`rag eval retrieval` on a small real set."""
+"""`rag eval` on a small real set."""
 
 import json
 import shutil
@@ -13,8 +13,8 @@ from rag.cli import main
 XQUAD = Path(__file__).parents[1] / "data" / "xquad"
 
 
-def evaluate(*arguments: object, code: int = 0) -> Result:
-    done = CliRunner().invoke(main, ["eval", "retrieval", *map(str, arguments)])
+def evaluate(*arguments: object, what: str = "retrieval", code: int = 0) -> Result:
+    done = CliRunner().invoke(main, ["eval", what, *map(str, arguments)])
     assert done.exit_code == code, done.output
     return done
 
@@ -90,3 +90,26 @@ def test_an_unknown_metric_is_an_input_error(
         dataset, "--collection", kept / "xquad.rag", "--retriever", "lexical", "--metric", "F7",
         code=3,
     )  # fmt: skip
+
+
+def test_answers_are_scored_and_a_second_run_asks_no_model(
+    lexical: dict[str, Any], dataset: Path, kept: Path
+) -> None:
+    options = (
+        dataset, "--collection", kept / "xquad.rag", "--retriever", "lexical", "--limit", "3",
+        "--top-k", "2", "--cache", kept / "replies.sqlite",
+    )  # fmt: skip
+    first = json.loads(evaluate(*options, "--json", what="answers").stdout)
+    assert first["usage"]["calls"] == 3
+    assert first["usage"]["cache_hits"] == 0
+    assert set(first["values"]) == {"EM", "F1", "accuracy"}
+    assert len(first["answers"]) == 3
+    again = json.loads(evaluate(*options, "--json", what="answers").stdout)
+    assert again["usage"]["cache_hits"] == 3
+    assert again["usage"]["input_tokens"] == first["usage"]["input_tokens"]
+    assert again["means"] == first["means"]
+    shown = evaluate(*options, "--per-query", what="answers").stdout
+    assert "3 of 3 calls had been made before" in shown
+    assert f"{first['means']['F1']:.4f}" in shown
+    anew = json.loads(evaluate(*options, "--no-cache", "--json", what="answers").stdout)
+    assert anew["usage"]["cache_hits"] == 0

@@ -1,4 +1,6 @@
 import gc
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -128,3 +130,18 @@ def test_closing_cancels_what_is_not_finished(tiny: Path) -> None:
     llm._writer.close()
     with pytest.raises(Cancelled):
         list(stream)
+
+
+def test_python_ends_in_the_middle_of_a_stream(tiny: Path) -> None:
+    script = (
+        "import sys\n"
+        "from rag.core import Prompt, Sampling\n"
+        "from rag.models import TransformersLLM\n"
+        "llm = TransformersLLM(sys.argv[1], dtype='float32')\n"
+        "stream = llm.stream(Prompt('Why?'), Sampling(max_tokens=450))\n"
+        "print(next(stream))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(tiny)], capture_output=True, text=True, timeout=120
+    )
+    assert (done.returncode, bool(done.stdout.strip())) == (0, True), done.stderr

@@ -1,0 +1,139 @@
+"""`rag eval answers`: how well a pipeline answers the questions of a data set."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from rag.cli.dataset import collection_of, dataset_argument, kept_option, split_option
+from rag.cli.exit_codes import ExitCode
+from rag.cli.output import json_option, print_json, print_table, quiet_option
+from rag.cli.progress import progress_bars, working
+from rag.cli.prompts import prompts_option
+from rag.cli.retrieval import (
+    embedder_option,
+    llm_option,
+    make_retriever,
+    retriever_option,
+    top_k_option,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rag.core.protocols import LLM
+    from rag.evaluation import AnswerReport, Query
+
+
+@click.command()
+@dataset_argument
+@retriever_option
+@top_k_option
+@kept_option
+@embedder_option
+@llm_option
+@prompts_option
+@split_option
+@click.option("--limit", type=click.IntRange(min=1), help="Ask only the first so many questions.")
+@click.option("--budget-tokens", type=click.IntRange(min=0), help="Input tokens of a question.")
+@click.option("--per-query", is_flag=True, help="Show each question, its answer and its values.")
+@click.option(
+    "--cache",
+    type=click.Path(path_type=Path),
+    help="File in which the model's replies are kept; by default one in the cache directory.",
+)
+@click.option("--no-cache", is_flag=True, help="Have the model write every reply anew.")
+@quiet_option
+@json_option
+def answers(
+    folder: Path,
+    retriever: str,
+    top_k: int,
+    kept: Path | None,
+    embedder_name: str,
+    llm_name: str,
+    prompt_folder: Path | None,
+    split: str,
+    limit: int | None,
+    budget_tokens: int | None,
+    per_query: bool,
+    cache: Path | None,
+    no_cache: bool,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    """Answer the questions of FOLDER, in BEIR's layout, and score the answers.
+
+    The questions in queries.jsonl need "answers". EM and F1 compare an answer with the accepted
+    ones as SQuAD does; accuracy asks whether one of them stands in it. Replies are kept, so that a
+    second run computes only what it asks differently.
+    """
+    from rag.core.budgets import Budget
+    from rag.evaluation import evaluate_answers, read_dataset
+    from rag.pipelines import RetrieveAndRead
+
+    dataset = read_dataset(folder, split)
+    queries = dataset.queries[:limit]
+    llm = _model(llm_name, cache, keep=not no_cache)
+    with (
+        progress_bars(quiet) as progress,
+        collection_of(dataset, kept, embedder_name, progress) as collection,
+    ):
+        found = make_retriever(retriever, collection)
+        report = evaluate_answers(
+            queries,
+            RetrieveAndRead(found, llm, top_k=top_k, prompts=prompt_folder),
+            budget=Budget(tokens=budget_tokens),
+            progress=progress,
+        )
+    if as_json:
+        about = {"dataset": dataset.name, "llm": llm.name, "means": report.means}
+        fields = ("values", "answers", "errors", "usage", "seconds")
+        print_json(about | {name: getattr(report, name) for name in fields})
+    else:
+        if per_query:
+            _print_queries(queries, report)
+        _print_means(report)
+    if report.errors:
+        raise click.exceptions.Exit(ExitCode.PARTIAL)
+
+
+def _model(name: str, cache: Path | None, *, keep: bool) -> LLM:
+    from rag.models.cache import cache_dir
+    from rag.models.cached_llm import CachedLLM
+    from rag.models.registry import load_llm
+
+    with working(f"loading {name}; its first use takes longer"):
+        llm = load_llm(name)
+    return CachedLLM(llm, cache or cache_dir() / "replies.sqlite") if keep else llm
+
+
+def _print_queries(queries: Sequence[Query], report: AnswerReport) -> None:
+    print_table(
+        ("question", "answer", *report.values),
+        (
+            (
+                query.text,
+                " ".join(report.answers[query.id].text.split())
+                if query.id in report.answers
+                else f"error: {report.errors[query.id]}",
+                *(f"{values[query.id]:.2f}" for values in report.values.values()),
+            )
+            for query in queries
+            if query.answers
+        ),
+    )
+
+
+def _print_means(report: AnswerReport) -> None:
+    print_table(("metric", "mean"), ((name, f"{mean:.4f}") for name, mean in report.means.items()))
+    used = report.usage
+    click.echo(
+        f"{len(report.answers)} questions answered in {report.seconds:.1f} s: {used.input_tokens} "
+        f"tokens read, {used.cached_tokens} of them from caches, {used.output_tokens} written; "
+        f"{used.cache_hits} of {used.calls} calls had been made before"
+    )
+    for query_id, reason in report.errors.items():
+        click.secho(f"no answer to {query_id}: {reason}", fg="red", err=True)
