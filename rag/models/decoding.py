@@ -13,6 +13,7 @@ from tokenizers.decoders import DecodeStream
 
 from rag.core.generation import Reply, Sampling, TokenLogprob
 from rag.models.constraints import Constraint
+from rag.models.stops import GrowingText
 
 
 class Draft:
@@ -43,7 +44,6 @@ class Draft:
         self.sampling = sampling
         self.constraint = constraint
         self.tokens: list[int] = []
-        self.text = ""
         self.logprobs: list[TokenLogprob] = []
         self.cached_tokens = 0
         self.finish: Literal["stop", "length"] | None = None
@@ -53,7 +53,8 @@ class Draft:
         self.pieces: SimpleQueue[str | None] | None = SimpleQueue() if streamed else None
         self._tokenizer = tokenizer
         self._ends = end_tokens
-        self._handed_out = 0
+        self._written = GrowingText(() if sampling.choices else sampling.stop)
+        self._ready = ""
         seed = None if sampling.seed is None else [sampling.seed, sample]
         self._random = np.random.default_rng(seed)
         # Gives text only once its UTF-8 is complete.
@@ -75,37 +76,27 @@ class Draft:
         if token in self._ends:
             self.finish = "stop"
             return
-        known = len(self.text)
-        self.text += self._decoder.step(self._tokenizer, token) or ""
-        self._cut_at_stop(known)
-        if self.finish is None and len(self.tokens) == self.sampling.max_tokens:
+        self._ready += self._written.add(self._decoder.step(self._tokenizer, token) or "")
+        if self._written.stopped:
+            self.finish = "stop"
+        elif len(self.tokens) == self.sampling.max_tokens:
             self.finish = "length"
 
     def _settle(self) -> None:
         """Finish as soon as the constraint leaves nothing to choose."""
         if self.constraint and self.constraint.settled:
-            self.text, self.tokens = self.constraint.settled
+            self._written.text, self.tokens = self.constraint.settled
             self.finish = "stop"
 
-    def _cut_at_stop(self, known: int) -> None:
-        """End before the first stop string; the first `known` characters hold no whole one."""
-        found = []
-        for stop in self.sampling.stop:
-            at = self.text.find(stop, max(0, known - len(stop) + 1))
-            if at >= 0:
-                found.append(at)
-        if found:
-            self.text = self.text[: min(found)]
-            self.finish = "stop"
+    @property
+    def text(self) -> str:
+        """What is written, up to the first stop string."""
+        return self._written.text
 
     def hand_out(self) -> str:
         """Return the text that is new since the last call and cannot become a stop string."""
-        held = 0
-        if self.finish is None:
-            beginnings = (stop[:n] for stop in self.sampling.stop for n in range(1, len(stop)))
-            held = max((len(part) for part in beginnings if self.text.endswith(part)), default=0)
-        start, self._handed_out = self._handed_out, len(self.text) - held
-        return self.text[start : self._handed_out]
+        ready, self._ready = self._ready, ""
+        return ready + (self._written.rest() if self.finish else "")
 
     def end(self) -> None:
         """Tell whoever waits that there is no more to come."""

@@ -75,13 +75,14 @@ class SentenceTransformerEmbedder:
             needed_for=needed_for,
             package="sentence-transformers",
         )
+        from rag.models.lanes import on_lane
         from rag.models.precision import default_dtype
         from rag.models.sentence_encoder import SentenceEncoder
 
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
         precision = default_dtype(device) if dtype == "auto" else getattr(torch, dtype)
-        self._encoder = SentenceEncoder(path, device, precision)
+        self._encoder = on_lane(device, SentenceEncoder, path, device, precision)
         self._tokenizer = self._encoder.tokenizer
         self._batch_tokens = batch_tokens or _BATCH_TOKENS["cpu" if device == "cpu" else "cuda"]
 

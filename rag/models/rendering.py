@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from rag.core.errors import ModelError
@@ -12,7 +13,71 @@ from rag.core.generation import Prompt
 _SYSTEM, _USER = "\ue000", "\ue001"
 
 
-class PromptEncoder:
+class TurnEncoder(ABC):
+    """Puts prompts between the tokens of a chat template.
+
+    Attributes:
+        without_system: The template's tokens before and after the user's turn.
+        with_system: Those before the system turn, between the turns and after them; None for a
+            template without a system turn: its user's turn begins with the system text.
+        empty: What stands for a prompt without any token.
+    """
+
+    without_system: list[list[int]]
+    with_system: list[list[int]] | None
+    empty: list[int]
+
+    @abstractmethod
+    def encode(self, texts: Sequence[str]) -> list[list[int]]:
+        """Return the tokens of texts that follow other text; none of them is a control token."""
+
+    def render(self, prompts: Sequence[Prompt]) -> list[list[int]]:
+        """Return the tokens of each prompt, up to where the reply begins."""
+        texts: list[str] = []
+        for prompt in prompts:
+            system, user = prompt.system, prompt.user
+            if system and self.with_system is None:
+                system, user = "", f"{system}\n\n{user}"
+            texts += (system, user, prompt.reply_prefix)
+        ids = iter(self.encode(texts))
+        return [self._assemble(*turns) for turns in zip(ids, ids, ids, strict=True)]
+
+    def _assemble(self, system: list[int], user: list[int], reply: list[int]) -> list[int]:
+        if system and self.with_system is not None:
+            head, middle, tail = self.with_system
+            return [*head, *system, *middle, *user, *tail, *reply]
+        head, tail = self.without_system
+        return [*head, *user, *tail, *reply] or self.empty
+
+
+def around_turns(
+    apply: Callable[[Sequence[Mapping[str, str]]], str], model: str
+) -> tuple[list[str], list[str] | None]:
+    """Take a chat template apart.
+
+    Args:
+        apply: Returns the template's text for turns, up to the reply; '' for turns it refuses.
+        model: Whose template it is, for errors.
+
+    Returns:
+        The text before and after the user's turn; and that before the system turn, between the
+        turns and after them, or None for a template without a system turn.
+
+    Raises:
+        ModelError: The template hides the user's text.
+    """
+    user = {"role": "user", "content": _USER}
+    without = apply([user])
+    full = apply([{"role": "system", "content": _SYSTEM}, user])
+    head, found, rest = full.partition(_SYSTEM)
+    if found and len(without) > len(head + rest):
+        without = head + rest  # left out, the system turn would hold a default
+    if without.count(_USER) != 1 or (found and rest.count(_USER) != 1):
+        raise ModelError(f"{model}: the chat template hides the user's text")
+    return without.split(_USER), [head, *rest.split(_USER)] if found else None
+
+
+class PromptEncoder(TurnEncoder):
     """Puts prompts into a model's chat template, as tokens.
 
     The template is rendered once, around placeholders; what it writes itself is tokenised with
@@ -53,44 +118,34 @@ class PromptEncoder:
 
         self._anchor = follows[-1]
         # A model has to read something; scoring harnesses start empty prompts this way, too.
-        self._empty = [tokenizer.eos_token_id or 0]
+        self.empty = [tokenizer.eos_token_id or 0]
         if tokenizer.chat_template is None:
             first = tokenizer("").input_ids[:1]
             bos = [tokenizer.bos_token_id]
-            self._without_system: list[list[int]] = [first if first == bos else [], []]
-            self._with_system: list[list[int]] | None = None
+            self.without_system = [first if first == bos else [], []]
+            self.with_system = None
         else:
-            self._without_system, self._with_system = self._take_apart(tokenizer)
+            self._take_apart(tokenizer)
 
-    def _take_apart(self, tokenizer: Any) -> tuple[list[list[int]], list[list[int]] | None]:
-        """Return the template's tokens around the turns: without a system turn, and with one."""
+    def _take_apart(self, tokenizer: Any) -> None:
         from jinja2 import TemplateError
 
-        def rendered(*messages: tuple[str, str]) -> str:
-            turns = [{"role": role, "content": content} for role, content in messages]
-            text: str = tokenizer.apply_chat_template(
-                turns, tokenize=False, add_generation_prompt=True
-            )
+        def apply(turns: Sequence[Mapping[str, str]]) -> str:
+            try:
+                text: str = tokenizer.apply_chat_template(
+                    turns, tokenize=False, add_generation_prompt=True
+                )
+            except TemplateError:
+                return ""
             return text
 
         def tokens(piece: str) -> list[int]:
             ids: list[int] = tokenizer(piece, add_special_tokens=False).input_ids
             return ids
 
-        without = rendered(("user", _USER))
-        try:
-            full = rendered(("system", _SYSTEM), ("user", _USER))
-        except TemplateError:
-            full = ""
-        head, found, rest = full.partition(_SYSTEM)
-        if found and len(without) > len(head + rest):
-            without = head + rest
-        if without.count(_USER) != 1 or (found and rest.count(_USER) != 1):
-            raise ModelError(f"{tokenizer.name_or_path}: the chat template hides the user's text")
-        around = [tokens(piece) for piece in without.split(_USER)]
-        if not found:
-            return around, None
-        return around, [tokens(head), *(tokens(piece) for piece in rest.split(_USER))]
+        without, full = around_turns(apply, tokenizer.name_or_path)
+        self.without_system = list(map(tokens, without))
+        self.with_system = list(map(tokens, full)) if full else None
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """Return the tokens of texts that follow other text; none of them is a control token.
@@ -109,25 +164,6 @@ class PromptEncoder:
             for ids in ([self._anchor], [self._anchor, token])
         )
         return str(both[len(before) :])
-
-    def render(self, prompts: Sequence[Prompt]) -> list[list[int]]:
-        """Return the tokens of each prompt, up to where the reply begins."""
-        texts: list[str] = []
-        for prompt in prompts:
-            system, user = prompt.system, prompt.user
-            if system and self._with_system is None:
-                system, user = "", f"{system}\n\n{user}"
-            texts += (system, user, prompt.reply_prefix)
-        ids = iter(self.encode(texts))
-        return [self._assemble(*turns) for turns in zip(ids, ids, ids, strict=True)]
-
-    def _assemble(self, system: list[int], user: list[int], reply: list[int]) -> list[int]:
-        if system and self._with_system is not None:
-            head, middle, tail = self._with_system
-            return [*head, *system, *middle, *user, *tail, *reply]
-        head, tail = self._without_system
-        ids = [*head, *user, *tail, *reply]
-        return ids or self._empty
 
 
 def _valid(text: str) -> str:

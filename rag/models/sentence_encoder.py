@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +16,7 @@ from sentence_transformers import SentenceTransformer
 
 from rag.core.errors import ModelError
 from rag.core.protocols import Vectors
+from rag.models.lanes import on_lane
 from rag.models.quiet import quiet
 
 TokenIds = npt.NDArray[np.int32]
@@ -71,7 +71,6 @@ class SentenceEncoder:
         self.tokenizer.no_padding()
         self._padding = int(tokenizer.pad_token_id or 0)
         self._device = device
-        self._lock = threading.Lock()
         forward = _Forward(model, dtype).eval()
         # On a CPU the interpreter takes longer over a short text than its arithmetic does.
         with quiet(), torch.inference_mode():
@@ -82,9 +81,7 @@ class SentenceEncoder:
         cores = torch.get_num_threads()
         if self._device != "cpu" or not 1 < cores <= len(batches):
             for batch in batches:
-                with self._lock:
-                    vectors = self._vectors(batch)
-                yield vectors
+                yield on_lane(self._device, self._vectors, batch)
             return
         # Cores that share a batch wait for each other at every operation: give each its own.
         try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -42,8 +41,8 @@ class TransformersLLM:
     - What prompts begin with in common, with one another or with earlier prompts and replies, is
       computed once and kept in memory (`prefix_bytes`); replies say how many of their tokens were
       not computed again. Models with layers other than full attention compute all of it.
-    - Several threads may call at once: one worker does all of the model's work, and replies asked
-      for while others are being written join their batch.
+    - Several threads may call at once: one thread computes for the device, and replies asked for
+      while others are being written join their batch.
     - A reply out of `choices` is found token by token among those that spell one, and costs the
       tokens of its text; stop strings do not apply to it. Its log-probabilities end where one
       choice is left.
@@ -99,6 +98,7 @@ class TransformersLLM:
         from rag.models.causal import CausalModel
         from rag.models.fingerprint import fingerprint
         from rag.models.gguf import converted
+        from rag.models.lanes import on_lane
         from rag.models.precision import default_dtype
         from rag.models.reading import Reader
         from rag.models.writing import Writer
@@ -107,7 +107,7 @@ class TransformersLLM:
             device = "cuda" if torch.cuda.is_available() else "cpu"
         precision = default_dtype(device) if dtype == "auto" else getattr(torch, dtype)
         folder = converted(path, precision) if is_gguf else path
-        self._model = CausalModel(folder, device, precision)
+        self._model = on_lane(device, CausalModel, folder, device, precision)
         self._encoder = PromptEncoder(self._model.tokenizer)
         self.revision = f"{fingerprint(folder)}-{str(precision).removeprefix('torch.')}"
         window = context_window or self._model.window
@@ -117,8 +117,6 @@ class TransformersLLM:
         chunk = _CHUNK_TOKENS["cpu" if device == "cpu" else "cuda"]
         self._reader = Reader(self._model, batch_tokens, chunk, prefix_bytes)
         self._writer = Writer(self._reader, batch_tokens, self._encoder.text_of)
-        # The worker knows nothing of this object, so that it ends when nobody else does.
-        weakref.finalize(self, self._writer.close)
 
     def count_tokens(self, prompts: Sequence[Prompt]) -> list[int]:
         """Return the tokens of each prompt, exactly as `generate` reads them."""
@@ -301,8 +299,12 @@ class TransformersLLM:
         result: Callable[[int, torch.Tensor, int], T],
     ) -> list[T]:
         """Read the items that fit the window, and return what their last logits say."""
+        import torch
+
+        from rag.models.lanes import on_lane
         from rag.models.reading import Reading
 
+        @torch.inference_mode()
         def work(rows: Sequence[int]) -> list[T | Exception]:
             results: dict[int, T | Exception] = {}
             chosen = [read[row] for row in rows]
@@ -316,7 +318,7 @@ class TransformersLLM:
                     results |= dict.fromkeys(reading[0], reading[1])
             return [results[place] for place in range(len(rows))]
 
-        return self._each(lengths, lambda rows: self._writer.run(lambda: work(rows)))
+        return self._each(lengths, lambda rows: on_lane(self._model.device, work, rows))
 
     def _each(
         self, lengths: Sequence[int], run: Callable[[Sequence[int]], Sequence[T | Exception]]

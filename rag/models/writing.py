@@ -1,29 +1,26 @@
-"""One thread that does all of a model's work, for callers of any thread."""
+"""Writing the replies of callers of any thread, all in one batch."""
 
 from __future__ import annotations
 
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
-from queue import Empty, SimpleQueue
-from typing import Any, TypeVar
 
 import torch
 
 from rag.core.errors import Cancelled
 from rag.models.decoding import Draft, pick_tokens
 from rag.models.key_values import State, joined
+from rag.models.lanes import lane
 from rag.models.reading import Reader, Reading
-
-T = TypeVar("T")
 
 
 class Writer:
-    """Writes replies, a token of each at every step, and does other work between the steps.
+    """Writes replies, a token of each at every turn, on the thread of the model's device.
 
     Replies that are asked for while others are being written join them; those that are finished
-    leave at once. So callers share the passes of the model without waiting for one another.
+    leave at once. So callers share the passes of the model without waiting for one another, and
+    other work of the device is done between two turns.
 
     Args:
         reader: Reads prompts, and has the model.
@@ -36,73 +33,45 @@ class Writer:
         self._model = reader.model
         self._batch_tokens = batch_tokens
         self._text_of = text_of
-        self._inbox: SimpleQueue[Any] = SimpleQueue()
+        self._inbox: deque[Sequence[Draft]] = deque()
         self._waiting: deque[Draft] = deque()
-        self._jobs: deque[tuple[Future[Any], Callable[[], Any]]] = deque()
         self._joining: list[Draft] = []
         self._live: list[Draft] = []
         self._state: State | None = None
-        self._starting = threading.Lock()
-        self._thread: threading.Thread | None = None
+        self._awake = False
+        self._waking = threading.Lock()
 
     def submit(self, drafts: Sequence[Draft]) -> None:
         """Have replies written; each draft's `done` is set at its end."""
         # Dearest first, so that memory runs out at once or never.
-        self._put(sorted(drafts, key=lambda draft: -_room(draft)))
-
-    def run(self, job: Callable[[], T]) -> T:
-        """Have other work of the model done, and return its result."""
-        future: Future[T] = Future()
-        self._put((future, job))
-        try:
-            return future.result()
-        finally:
-            future.cancel()  # where waiting was interrupted
-
-    def close(self) -> None:
-        """End the thread, and wait for it; what is not finished is cancelled."""
-        if self._thread:
-            self._inbox.put(None)
-            # Python must not end while the thread is inside the model: that aborts the process.
-            if self._thread is not threading.current_thread():
-                self._thread.join()
-
-    def _put(self, work: Any) -> None:
-        self._inbox.put(work)
-        with self._starting:
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._loop, name="rag-writer", daemon=True)
-                self._thread.start()
+        self._inbox.append(sorted(drafts, key=lambda draft: -_room(draft)))
+        with self._waking:
+            if not self._awake:
+                lane(self._model.device).submit(self._turn)
+                self._awake = True
 
     @torch.inference_mode()
-    def _loop(self) -> None:
-        while self._receive():
-            if self._jobs:
-                _carry_out(*self._jobs.popleft())
-            try:
-                self._admit()
-                if self._state:
-                    self._step(self._state)
-            except Exception as error:  # noqa: BLE001 # whoever waits gets it
-                self._fail([*self._joining, *self._live], error)
-                self._joining, self._live, self._state = [], [], None
-        self._fail([*self._live, *self._waiting], Cancelled("the model was closed"))
-        for future, _ in self._jobs:
-            future.cancel()
-
-    def _receive(self) -> bool:
-        """Take in new work, waiting for some if there is none; False is the end."""
-        idle = not (self._live or self._waiting or self._jobs)
+    def _turn(self) -> None:
+        while self._inbox:
+            self._waiting.extend(self._inbox.popleft())
         try:
-            while (work := self._inbox.get(block=idle)) is not None:
-                if isinstance(work, list):
-                    self._waiting.extend(work)
-                else:
-                    self._jobs.append(work)
-                idle = False
-        except Empty:
-            return True
-        return False
+            self._admit()
+            if self._state:
+                self._step(self._state)
+        except Exception as error:  # noqa: BLE001 # whoever waits gets it
+            self._fail([*self._joining, *self._live], error)
+            self._joining, self._live, self._state = [], [], None
+        with self._waking:
+            self._awake = bool(self._live or self._waiting or self._inbox)
+            if self._awake:
+                self._go_on()
+
+    def _go_on(self) -> None:
+        try:
+            lane(self._model.device).submit(self._turn)
+        except RuntimeError:  # Python is about to end
+            self._awake = False
+            self._fail([*self._live, *self._waiting], Cancelled("Python is ending"))
 
     def _admit(self) -> None:
         """Read the prompts of waiting drafts, as many as fit beside the live ones."""
@@ -182,11 +151,3 @@ class Writer:
 
 def _room(draft: Draft) -> int:
     return len(draft.prompt) + draft.sampling.max_tokens
-
-
-def _carry_out(future: Future[Any], job: Callable[[], Any]) -> None:
-    if future.set_running_or_notify_cancel():
-        try:
-            future.set_result(job())
-        except Exception as error:  # noqa: BLE001 # whoever waits gets it
-            future.set_exception(error)

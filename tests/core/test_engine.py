@@ -1,5 +1,7 @@
 import asyncio
 from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -213,6 +215,17 @@ def test_money_is_metered_and_limited() -> None:
     assert outcome.usage.cost == 4.0, "two words read, two written"
     with pytest.raises(BudgetExhausted, match=r"2\.5 cost"):
         engine(llm).run(ask("two words", sampling=one_word), budget=Budget(cost=2.5))
+
+
+def test_what_a_cache_answers_costs_nothing() -> None:
+    class KeepingLLM(WordLLM):
+        def generate(self, prompts: Sequence[Prompt], sampling: Sampling) -> list[Reply]:
+            replies = super().generate(prompts, sampling)
+            return [replace(each, cached_tokens=1, from_cache=True) for each in replies]
+
+    engine = Engine(llm=KeepingLLM(prices=Prices(input=1e6, output=1e6)))
+    engine.run(ask("a"))
+    assert (engine.usage.cost, engine.usage.cache_hits, engine.usage.calls) == (0, 1, 1)
 
 
 def test_seconds_are_shared_out_among_a_batch() -> None:

@@ -1,8 +1,10 @@
+import _thread
 import gc
 import subprocess
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -10,7 +12,6 @@ from typing import Any
 
 import pytest
 
-from rag.core.errors import Cancelled
 from rag.core.generation import Prompt, Reply, Sampling
 from rag.models.transformers_llm import TransformersLLM
 from rag.testing.llm_conformance import written
@@ -113,23 +114,37 @@ def test_an_error_reaches_everyone_who_waits_and_the_model_goes_on(
     assert written(llm.generate(PROMPTS, Sampling(max_tokens=2))) == expected
 
 
-def test_the_worker_ends_with_the_model(tiny: Path) -> None:
+def test_an_interrupted_wait_ends_the_generation(llm: TransformersLLM) -> None:
+    threading.Timer(0.1, _thread.interrupt_main).start()
+    with pytest.raises(KeyboardInterrupt):
+        llm.generate(PROMPTS * 4, Sampling(max_tokens=400))
+    wait_for(lambda: not (llm._writer._live or llm._writer._waiting))
+    assert llm.generate(PROMPTS[:1], Sampling(max_tokens=2))
+
+
+def test_a_model_that_nobody_has_is_freed(tiny: Path) -> None:
     llm = TransformersLLM(tiny, dtype="float32")
     llm.generate(PROMPTS[:1], Sampling(max_tokens=2))
-    worker = llm._writer._thread
-    assert isinstance(worker, threading.Thread)
+    model = weakref.ref(llm._model)
     del llm
     gc.collect()
-    wait_for(lambda: not worker.is_alive())
+    wait_for(lambda: model() is None)
 
 
-def test_closing_cancels_what_is_not_finished(tiny: Path) -> None:
-    llm = TransformersLLM(tiny, dtype="float32")
-    stream = llm.stream(PROMPTS[0], Sampling(max_tokens=450))
-    next(stream)
-    llm._writer.close()
-    with pytest.raises(Cancelled):
-        list(stream)
+def test_models_of_a_device_share_its_thread(tiny: Path) -> None:
+    """Two teams of OpenMP threads on one CPU make each other slow."""
+    threads = set()
+
+    def here(*_: Any) -> None:
+        threads.add(threading.current_thread().name)
+
+    for _ in range(2):
+        llm = TransformersLLM(tiny, dtype="float32", device="cpu")
+        llm._model._model.register_forward_pre_hook(here)
+        with ThreadPoolExecutor(2) as pool:
+            list(pool.map(lambda p: llm.generate([p], Sampling(max_tokens=2)), PROMPTS))  # noqa: B023
+        llm.score(PROMPTS, ["A"] * len(PROMPTS))
+    assert threads == {"rag-cpu_0"}
 
 
 def test_python_ends_in_the_middle_of_a_stream(tiny: Path) -> None:

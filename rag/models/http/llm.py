@@ -25,9 +25,9 @@ from rag.models.http.failures import Failure
 from rag.models.http.prompts import renderer
 from rag.models.http.requests import Body, Rendered
 from rag.models.http.servers import recognise
-from rag.models.http.stops import GrowingText
 from rag.models.http.streams import StreamedAnswer
 from rag.models.http.transport import Answer, Transport
+from rag.models.stops import GrowingText
 
 
 class OpenAICompatibleLLM:

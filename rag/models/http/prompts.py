@@ -13,7 +13,7 @@ from rag.models.http.encoding import LlamaCppEncoder
 from rag.models.http.requests import Rendered, estimate_messages, estimate_tokens
 from rag.models.http.servers import GenericServer, LlamaCppServer, VLLMServer
 from rag.models.http.transport import Answer, Transport
-from rag.models.rendering import PromptEncoder
+from rag.models.rendering import PromptEncoder, TurnEncoder
 
 
 class Renderer(Protocol):
@@ -36,7 +36,7 @@ class Tokens:
         encoder: Who knows the tokens.
     """
 
-    def __init__(self, encoder: PromptEncoder | LlamaCppEncoder) -> None:
+    def __init__(self, encoder: TurnEncoder) -> None:
         self._encoder = encoder
 
     def render(self, prompts: Sequence[Prompt]) -> list[Rendered]:

@@ -11,7 +11,7 @@ from rag.core.generation import ContinuationScore, NextTokenScores, Reply, Sampl
 from rag.models.http.failures import Failure
 from rag.models.http.logprobs import Step, scored, steps
 from rag.models.http.requests import Rendered
-from rag.models.http.stops import GrowingText
+from rag.models.stops import GrowingText
 
 Count = Callable[[str], int]
 """Tells, or estimates, the tokens of a text."""

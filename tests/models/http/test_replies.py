@@ -17,8 +17,8 @@ from rag.models.http.failures import Failure, retry_after
 from rag.models.http.logprobs import Shown, scored, steps
 from rag.models.http.replies import next_token_scores, reply
 from rag.models.http.requests import Rendered
-from rag.models.http.stops import GrowingText
 from rag.models.http.streams import StreamedAnswer
+from rag.models.stops import GrowingText
 
 PROMPT = Rendered({"prompt": [1]}, 1, True)
 
