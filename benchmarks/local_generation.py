@@ -1,19 +1,21 @@
 """Generation in this process: batches, beginnings read once, and transformers' own `generate`.
 
-    python benchmarks/local_generation.py [--llm NAME] [--dtype bfloat16] [--runs 3]
+    python benchmarks/local_generation.py [rag] [short] [steps] [--dtype auto] [--runs 1]
 
-Three workloads over the passages of `tests/data`, greedy, at most 32 new tokens each:
+Three workloads over the passages of `tests/data`, greedy:
 
-- rag: 32 prompts of 1 to 6 passages and a question, no two with a passage in common;
-- short: 32 questions alone;
-- steps: 8 questions of 5 steps each; every step's prompt goes on from the one before with two
-  passages more, as IterDRAG's do (arXiv 2410.04343, section 3.3).
+- rag: 32 prompts of 1 to 6 passages and a question, no two with a passage in common; at most 32
+  new tokens each;
+- short: 32 questions alone; the same;
+- steps: 4 questions of 5 steps each, as IterDRAG takes them (arXiv 2410.04343, section 3.3): the
+  first prompt has ten passages, each further one goes on from it with two more; at most 16 new
+  tokens each.
 
-Each is run in a batch, one prompt at a time, and by `generate` of transformers in left-padded
-batches of 8 in the same order; all on one set of weights and in turns. Nothing is kept between
-prompts except where the line says "with prefixes". The best of the runs counts. Replies are
-compared with those of single prompts; in bfloat16 sums that are rounded differently in a batch
-can tip a choice between two near-equal tokens.
+The first two are run in a batch, one prompt at a time, and by `generate` of transformers in
+left-padded batches of 8 in the same order, on one set of weights and with nothing kept between
+prompts. The third is run with and without what is kept. All ways take turns; the best of the runs
+counts. Replies are compared with the first way's: in bfloat16, sums that are rounded differently in
+a batch tip choices between two nearly equal tokens; with `--dtype float32` all are the same.
 """
 
 import argparse
@@ -27,11 +29,13 @@ import torch
 from rag import load_llm
 from rag.core import Prompt, Sampling
 from rag.models import TransformersLLM
+from rag.models.lanes import on_lane
 from rag.models.prefix_cache import PrefixCache
 
 DATA = Path(__file__).parents[1] / "tests" / "data"
 SYSTEM = "Answer the question from the documents, in one sentence."
 GREEDY = Sampling(max_tokens=32)
+STEP = Sampling(max_tokens=16)
 
 
 def records(name: str) -> list[str]:
@@ -54,24 +58,24 @@ def rag_prompts(passages: Sequence[str], questions: Sequence[str]) -> list[Promp
 
 
 def steps(passages: Sequence[str], questions: Sequence[str]) -> list[list[Prompt]]:
-    """Return the prompts of five steps, for eight questions each."""
+    """Return the prompts of five steps, for four questions each."""
     return [
         [
-            Prompt(question, SYSTEM, tuple(passages[10 * number : 10 * number + 2 * step]))
-            for number, question in enumerate(questions[:8])
+            Prompt(question, SYSTEM, tuple(passages[18 * number : 18 * number + 10 + 2 * step]))
+            for number, question in enumerate(questions[:4])
         ]
-        for step in range(1, 6)
+        for step in range(5)
     ]
 
 
-def singly(llm: TransformersLLM, prompts: Sequence[Prompt]) -> list[str]:
+def singly(llm: TransformersLLM, prompts: Sequence[Prompt], sampling: Sampling) -> list[str]:
     """Return the replies to prompts, one at a time."""
-    return [llm.generate([prompt], GREEDY)[0].text for prompt in prompts]
+    return [llm.generate([prompt], sampling)[0].text for prompt in prompts]
 
 
-def together(llm: TransformersLLM, prompts: Sequence[Prompt]) -> list[str]:
+def together(llm: TransformersLLM, prompts: Sequence[Prompt], sampling: Sampling) -> list[str]:
     """Return the replies to prompts, in one call."""
-    return [reply.text for reply in llm.generate(prompts, GREEDY)]
+    return [reply.text for reply in llm.generate(prompts, sampling)]
 
 
 def by_transformers(llm: TransformersLLM, prompts: Sequence[Prompt]) -> list[str]:
@@ -118,55 +122,64 @@ def report(title: str, best: dict[str, tuple[float, list[str]]], baseline: str) 
         same = sum(one == other for one, other in zip(texts, expected, strict=True))
         print(
             f"  {name:34} {seconds:7.2f} s   {base / seconds:5.2f} x   "
-            f"{same}/{len(texts)} replies as one at a time"
+            f"{same}/{len(texts)} replies as {baseline}"
         )
 
 
+def batches(llm: TransformersLLM, title: str, prompts: list[Prompt], runs: int) -> None:
+    """Compare a batch with single prompts and with transformers."""
+    counts = llm.count_tokens(prompts)
+    ways = {
+        "one at a time": lambda: singly(llm, prompts, GREEDY),
+        "batch": lambda: together(llm, prompts, GREEDY),
+        # On the same thread: a second one that computes would slow both down.
+        "transformers, batches of 8": lambda: on_lane("cpu", by_transformers, llm, prompts),
+    }
+    title = f"{title}: {len(prompts)} prompts of {min(counts)} to {max(counts)} tokens"
+    report(title, timed(ways, runs), "one at a time")
+
+
+def prefixes(
+    plain: TransformersLLM, keeping: TransformersLLM, trace: list[list[Prompt]], runs: int
+) -> None:
+    """Compare steps that read everything with steps that read what is new."""
+
+    def all_steps(llm: TransformersLLM, way: Callable[..., list[str]]) -> list[str]:
+        llm._reader.prefixes = PrefixCache(llm._reader.prefixes.capacity)  # of no earlier run
+        return [text for step in trace for text in way(llm, step, STEP)]
+
+    counts = plain.count_tokens([prompt for step in trace for prompt in step])
+    title = f"{len(counts)} prompts of {min(counts)} to {max(counts)} tokens"
+    for name, way in (("one at a time", singly), ("four at a time", together)):
+        ways = {
+            "nothing kept": lambda way=way: all_steps(plain, way),
+            "beginnings kept": lambda way=way: all_steps(keeping, way),
+        }
+        report(f"steps, {name}: {title}", timed(ways, runs), "nothing kept")
+
+
 def main() -> None:
-    """Run all three workloads."""
+    """Run the workloads that are asked for."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("workloads", nargs="*", default=["rag", "short", "steps"])
     parser.add_argument("--llm", default="SmolLM2-135M-Instruct")
     parser.add_argument("--dtype", default="auto")
-    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--runs", type=int, default=1)
     options = parser.parse_args()
 
     plain = load_llm(options.llm, dtype=options.dtype, prefix_bytes=0)
     assert isinstance(plain, TransformersLLM)
     passages, questions = records("corpus.jsonl"), records("queries.jsonl")
-    rag, short = rag_prompts(passages, questions), [Prompt(text) for text in questions[:32]]
-    together(plain, short[:8])
-    for title, prompts in (("rag", rag), ("short", short)):
-        counts = plain.count_tokens(prompts)
-        ways = {
-            "one at a time": lambda prompts=prompts: singly(plain, prompts),
-            "batch": lambda prompts=prompts: together(plain, prompts),
-            "transformers, batches of 8": lambda prompts=prompts: by_transformers(plain, prompts),
-        }
-        title = f"{title}: 32 prompts of {min(counts)} to {max(counts)} tokens"
-        report(title, timed(ways, options.runs), "one at a time")
-
-    trace = steps(passages, questions)
-    flat = [prompt for step in trace for prompt in step]
-
-    reusing = load_llm(options.llm, dtype=options.dtype)
-    assert isinstance(reusing, TransformersLLM)
-
-    def with_prefixes(way: Callable[[TransformersLLM, Sequence[Prompt]], list[str]]) -> list[str]:
-        reusing._reader.prefixes = PrefixCache(1 << 30)  # nothing is left from the last run
-        return [text for step in trace for text in way(reusing, step)]
-
-    ways = {
-        "one at a time": lambda: singly(plain, flat),
-        "one at a time, with prefixes": lambda: with_prefixes(singly),
-        "steps in batches": lambda: [text for step in trace for text in together(plain, step)],
-        "steps in batches, with prefixes": lambda: with_prefixes(together),
-    }
-    counts = plain.count_tokens(flat)
-    report(
-        f"steps: 40 prompts of {min(counts)} to {max(counts)} tokens",
-        timed(ways, options.runs),
-        "one at a time",
-    )
+    short = [Prompt(text) for text in questions[:32]]
+    together(plain, short[:8], STEP)
+    if "rag" in options.workloads:
+        batches(plain, "rag", rag_prompts(passages, questions), options.runs)
+    if "short" in options.workloads:
+        batches(plain, "short", short, options.runs)
+    if "steps" in options.workloads:
+        keeping = load_llm(options.llm, dtype=options.dtype)
+        assert isinstance(keeping, TransformersLLM)
+        prefixes(plain, keeping, steps(passages, questions), options.runs)
 
 
 if __name__ == "__main__":

@@ -124,26 +124,27 @@ class State:
         return torch.stack((keys, values))
 
 
-def state_of(parts: Sequence[Sequence[torch.Tensor]], device: Any) -> State:
+def state_of(parts: Sequence[Sequence[torch.Tensor]], room: int) -> State:
     """Make a batch of rows whose keys and values are there already.
 
     Args:
         parts: For each row its keys and values, from left to right, each as `State.slice` returns
             them; the rows are aligned on the right.
-        device: Where the masks go.
+        room: Columns to leave for what is read next.
     """
     lengths = [sum(part.shape[3] for part in row) for row in parts]
     sample = next(part for row in parts for part in row)
     _, layers, heads, _, dimension = sample.shape
     longest = max(lengths)
-    # Padding is read as well, and multiplied by nothing: it has to be a number.
-    both = sample.new_zeros(2, layers, len(parts), heads, longest, dimension)
+    both = sample.new_empty(2, layers, len(parts), heads, longest + room + _ROOM, dimension)
     for number, (row, length) in enumerate(zip(parts, lengths, strict=True)):
         column = longest - length
+        # Padding is read as well, and multiplied by nothing: it has to be a number.
+        both[:, :, number, :, :column] = 0
         for part in row:
             both[:, :, number, :, column : column + part.shape[3]] = part
             column += part.shape[3]
-    mask = torch.zeros(len(parts), longest, dtype=torch.long, device=device)
+    mask = torch.zeros(len(parts), longest, dtype=torch.long, device=sample.device)
     for number, length in enumerate(lengths):
         mask[number, longest - length :] = 1
     filled = [GrowingLayer() for _ in range(layers)]

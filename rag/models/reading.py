@@ -150,12 +150,12 @@ class Reader:
         blocks: Sequence[Sequence[Block]],
     ) -> Reading:
         cached = [len(known) * BLOCK for known in blocks]
+        fresh = [ids[start:] for ids, start in zip(prompts, cached, strict=True)]
         if any(cached):
             parts = [[block.states for block in known] for known in blocks]
-            state = state_of(parts, self.model.device)
+            state = state_of(parts, max(map(len, fresh)))
         else:
             state = self.model.nothing_read(len(prompts))
-        fresh = [ids[start:] for ids, start in zip(prompts, cached, strict=True)]
         logits = self.model.read(fresh, state, positions)
         for row, ids in enumerate(prompts):
             self.keep(ids, state, row)
