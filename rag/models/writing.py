@@ -71,7 +71,8 @@ class Writer:
             lane(self._model.device).submit(self._turn)
         except RuntimeError:  # Python is about to end
             self._awake = False
-            self._fail([*self._live, *self._waiting], Cancelled("Python is ending"))
+            come = [draft for drafts in self._inbox for draft in drafts]
+            self._fail([*self._live, *self._waiting, *come], Cancelled("Python is ending"))
 
     def _admit(self) -> None:
         """Read the prompts of waiting drafts, as many as fit beside the live ones."""

@@ -243,10 +243,7 @@ class OpenAICompatibleLLM:
         refuse_unsupported(self.name, self.capabilities, "next_token", prompts)
         ids = self._single(tokens)
         rendered = self._renderer.render(prompts)
-        bodies = [
-            [requests.next_token(self._model, self._server, prompt, ids or ())]
-            for prompt in rendered
-        ]
+        bodies = [[requests.next_token(self._model, self._server, prompt)] for prompt in rendered]
 
         def read(row: int, answers: list[Body]) -> NextTokenScores:
             return replies.next_token_scores(answers[0], rendered[row], tokens, ids)

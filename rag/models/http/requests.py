@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -86,16 +86,15 @@ def generation(
     return [{**body, "seed": (sampling.seed + n) % server.seeds} for n in seeds]
 
 
-def next_token(model: str, server: GenericServer, prompt: Rendered, ids: Sequence[int]) -> Body:
+def next_token(model: str, server: GenericServer, prompt: Rendered) -> Body:
     """Return the request that asks how likely tokens are as the next one.
 
     Args:
         model: The model's name on the server.
         server: The kind of server.
         prompt: The prompt.
-        ids: The tokens' numbers, where known.
     """
-    shown = server.next_token(ids, chat=prompt.chat)
+    shown = server.next_token(chat=prompt.chat)
     return {"model": model, **prompt.body, **shown, "max_tokens": 1, "temperature": 0.0}
 
 

@@ -67,7 +67,7 @@ class GenericServer:
         shown = max(1, top)  # to some servers 0 means no log-probabilities at all
         return {"logprobs": True, "top_logprobs": shown} if chat else {"logprobs": shown}
 
-    def next_token(self, ids: Sequence[int], *, chat: bool) -> dict[str, Any]:
+    def next_token(self, *, chat: bool) -> dict[str, Any]:
         """Return the fields that ask how likely tokens are as the next one."""
         return self.logprobs(self.likeliest, chat=chat)
 
@@ -107,13 +107,13 @@ class VLLMServer(GenericServer):
             return {}
         return {"structured_outputs": rule}
 
-    def next_token(self, ids: Sequence[int], *, chat: bool) -> dict[str, Any]:
+    def next_token(self, *, chat: bool) -> dict[str, Any]:
         """Return the fields that ask how likely tokens are as the next one.
 
         The tokens are not named in `logprob_token_ids`: vLLM's first model runner answers that,
         but then spoils the log-probabilities of other requests in the batch.
         """
-        return {**super().next_token(ids, chat=chat), "return_tokens_as_token_ids": True}
+        return {**super().next_token(chat=chat), "return_tokens_as_token_ids": True}
 
 
 class LlamaCppServer(GenericServer):

@@ -86,6 +86,6 @@ def test_special_characters_stand_for_themselves() -> None:
 
 def test_next_tokens_are_looked_for_among_the_likeliest() -> None:
     """vLLM could name them, at the price of wrong log-probabilities of others in the batch."""
-    asked = next_token("m", VLLMServer(), CHAT, range(5))
+    asked = next_token("m", VLLMServer(), CHAT)
     assert "logprob_token_ids" not in asked
     assert asked["top_logprobs"] == 20
