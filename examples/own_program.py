@@ -5,8 +5,8 @@ others, meter it and hold it to a budget, and a test can drive it without either
 """
 
 from rag import Answer, Prompt, Sampling
-from rag.core import Generate, Search, Where, together
-from rag.pipelines import Pipeline, load_template
+from rag.core import Generate, Search, Where, load_template, together
+from rag.pipelines import Pipeline
 from rag.pipelines.citations import cite
 
 

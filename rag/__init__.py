@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from rag.models.registry import load_embedder, load_llm
     from rag.pipelines.extractive import ExtractiveRead
     from rag.pipelines.read import RetrieveAndRead
+    from rag.rerankers.registry import load_reranker
     from rag.retrievers.dense import DenseRetriever
     from rag.retrievers.hybrid import HybridRetriever
     from rag.retrievers.lexical import LexicalRetriever
@@ -49,6 +50,7 @@ _MODULES = {
     "Usage": "rag.core.usage",
     "load_embedder": "rag.models.registry",
     "load_llm": "rag.models.registry",
+    "load_reranker": "rag.rerankers.registry",
     "read_documents": "rag.text.folders",
 }
 
@@ -75,6 +77,7 @@ __all__ = [
     "Usage",
     "load_embedder",
     "load_llm",
+    "load_reranker",
     "read_documents",
 ]
 

@@ -16,6 +16,7 @@ from rag.cli.exit_codes import EXIT_CODES, ReportingGroup
 from rag.cli.index import index
 from rag.cli.models import models
 from rag.cli.prompts import prompts
+from rag.cli.rerank import rerank
 from rag.cli.search import search
 
 
@@ -30,5 +31,5 @@ def main(debug: bool) -> None:
     """Answer questions over your own documents, with citations and at a stated cost."""
 
 
-for command in (index, search, ask, evaluate, prompts, models, doctor):
+for command in (index, search, rerank, ask, evaluate, prompts, models, doctor):
     main.add_command(command)

@@ -13,6 +13,12 @@ import click
 from rag.cli.output import console, json_option, print_json
 from rag.cli.progress import working
 from rag.cli.prompts import prompts_option
+from rag.cli.reranking import (
+    candidates_option,
+    make_reranker,
+    rerank_option,
+    reranker_options,
+)
 from rag.cli.retrieval import (
     collection_argument,
     llm_option,
@@ -29,7 +35,7 @@ if TYPE_CHECKING:
     from rag.core.answers import Answer
     from rag.core.budgets import Budget
     from rag.core.events import Event
-    from rag.core.protocols import Retriever
+    from rag.core.protocols import LLM
     from rag.pipelines import Pipeline
 
 _NUMBER = re.compile(r" \[\d+\]")
@@ -42,6 +48,9 @@ _NUMBER = re.compile(r" \[\d+\]")
 @top_k_option
 @where_option
 @llm_option
+@rerank_option
+@candidates_option
+@reranker_options
 @click.option("--extractive", is_flag=True, help="Answer with sentences of the passages; no LLM.")
 @click.option("--budget-tokens", type=click.IntRange(min=0), help="Input tokens at most.")
 @click.option(
@@ -60,6 +69,9 @@ def ask(
     top_k: int,
     where: dict[str, Any] | None,
     llm_name: str,
+    method: str | None,
+    candidates: int,
+    options: dict[str, int],
     extractive: bool,
     budget_tokens: int | None,
     budget_seconds: float | None,
@@ -73,11 +85,25 @@ def ask(
     """
     from rag.core.budgets import Budget
     from rag.indexes import Collection
+    from rag.pipelines import ExtractiveRead, RetrieveAndRead
 
+    if extractive and method:
+        raise click.UsageError("--extractive asks no model, and --rerank does")
     budget = Budget(tokens=budget_tokens, seconds=budget_seconds)
     with Collection.open(collection) as opened:
         found = make_retriever(retriever, opened)
-        pipeline = _pipeline(found, top_k, llm_name, extractive, prompt_folder)
+        if extractive:
+            pipeline: Pipeline = ExtractiveRead(found, top_k=top_k)
+        else:
+            llm = _load(llm_name)
+            pipeline = RetrieveAndRead(
+                found,
+                llm,
+                top_k=top_k,
+                prompts=prompt_folder,
+                reranker=make_reranker(method, llm, prompt_folder, options) if method else None,
+                candidates=candidates,
+            )
         if budget_seconds is not None:
             # Loading models, the embedder too, is not part of the time for an answer.
             with working("loading what the search needs"):
@@ -93,22 +119,11 @@ def ask(
         _print_rest(replace(answer, notes=(*notes, *answer.notes)), seconds)
 
 
-def _pipeline(
-    retriever: Retriever,
-    top_k: int,
-    llm_name: str,
-    extractive: bool,
-    prompt_folder: Path | None,
-) -> Pipeline:
-    from rag.pipelines import ExtractiveRead, RetrieveAndRead
-
-    if extractive:
-        return ExtractiveRead(retriever, top_k=top_k)
+def _load(llm_name: str) -> LLM:
     from rag.models.registry import load_llm
 
     with working(f"loading {llm_name}; its first use takes longer"):
-        llm = load_llm(llm_name)
-    return RetrieveAndRead(retriever, llm, top_k=top_k, prompts=prompt_folder)
+        return load_llm(llm_name)
 
 
 def _in_time(budget: Budget, pipeline: Pipeline) -> tuple[Budget, tuple[str, ...]]:
@@ -137,7 +152,7 @@ def _print_stream(events: Iterable[Event]) -> Answer:
 
     written = ""
     for event in events:
-        if isinstance(event, TextDelta):
+        if isinstance(event, TextDelta) and event.op.stage == "read":
             written += event.text
             click.echo(event.text, nl=False)
         elif isinstance(event, Outcome):

@@ -26,7 +26,7 @@ def prompts(name: str | None, prompt_folder: Path | None, as_json: bool) -> None
     To change one, write it to a folder of your own, edit it there, and name the folder with
     --prompts: rag prompts read > my-prompts/read.toml
     """
-    from rag.pipelines.templates import load_template, templates
+    from rag.core.templates import load_template, templates
 
     if name:
         template = load_template(name, prompt_folder)

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import click
 
 from rag.cli.output import console, json_option, print_json
+from rag.cli.prompts import prompts_option
+from rag.cli.reranking import (
+    candidates_option,
+    make_reranker,
+    rerank_option,
+    reranker_options,
+)
 from rag.cli.retrieval import (
     collection_argument,
+    llm_option,
     location,
     make_retriever,
     retriever_option,
@@ -26,6 +35,11 @@ from rag.core.hits import Hit
 @retriever_option
 @top_k_option
 @where_option
+@rerank_option
+@candidates_option
+@llm_option
+@reranker_options
+@prompts_option
 @json_option
 def search(
     collection: Path,
@@ -33,19 +47,32 @@ def search(
     retriever: str,
     top_k: int,
     where: dict[str, Any] | None,
+    method: str | None,
+    candidates: int,
+    llm_name: str,
+    options: dict[str, int],
+    prompt_folder: Path | None,
     as_json: bool,
 ) -> None:
     """Find the passages of COLLECTION that match QUERY best."""
+    from rag.core.rankings import Ranking
     from rag.indexes import Collection
+    from rag.pipelines.read import shortfalls
 
     with Collection.open(collection) as opened:
+        found = make_retriever(retriever, opened)
+        reranker = make_reranker(method, llm_name, prompt_folder, options) if method else None
         began = time.perf_counter()
-        (hits,) = make_retriever(retriever, opened).search_many([query], top_k, where)
+        (hits,) = found.search_many([query], max(top_k, candidates) if reranker else top_k, where)
+        ranking = reranker.rerank(query, hits, top_k) if reranker else Ranking(tuple(hits))
         seconds = time.perf_counter() - began
+    for shortfall in shortfalls(ranking):
+        click.secho(f"note: {shortfall}", fg="yellow", err=True)
     if as_json:
-        print_json({"query": query, "retriever": retriever, "seconds": seconds, "hits": hits})
-    elif hits:
-        for number, hit in enumerate(hits, start=1):
+        about = {"query": query, "retriever": retriever, "reranker": method, "seconds": seconds}
+        print_json(about | asdict(ranking))
+    elif ranking.hits:
+        for number, hit in enumerate(ranking.hits, start=1):
             _print_hit(number, hit)
     else:
         click.echo("nothing found")

@@ -61,6 +61,8 @@ from rag.core.operations import (
 )
 from rag.core.progress import Progress
 from rag.core.protocols import LLM, Embedder, Retriever, Vectors
+from rag.core.rankings import Ranking, WindowReport
+from rag.core.templates import Template, load_template, templates
 from rag.core.usage import Prices, Usage
 
 if TYPE_CHECKING:
@@ -117,6 +119,7 @@ __all__ = [
     "Progress",
     "Prompt",
     "RagError",
+    "Ranking",
     "Remaining",
     "Reply",
     "Reservation",
@@ -128,14 +131,18 @@ __all__ = [
     "SearchFailed",
     "Started",
     "StorageError",
+    "Template",
     "TextDelta",
     "TokenLogprob",
     "Unsupported",
     "Usage",
     "Vectors",
     "Where",
+    "WindowReport",
+    "load_template",
     "matches",
     "parse_where",
+    "templates",
     "together",
 ]
 

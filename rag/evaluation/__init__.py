@@ -5,6 +5,7 @@ from __future__ import annotations
 from rag.evaluation.answers import AnswerReport, evaluate_answers
 from rag.evaluation.datasets import Query, RetrievalDataset, read_dataset
 from rag.evaluation.metrics import Metric
+from rag.evaluation.reranking import RerankReport, rerank_run
 from rag.evaluation.retrieval import RetrievalReport, evaluate_retrieval
 from rag.evaluation.runs import RankedDocument, Run
 from rag.evaluation.significance import Comparison, compare
@@ -15,6 +16,7 @@ __all__ = [
     "Metric",
     "Query",
     "RankedDocument",
+    "RerankReport",
     "RetrievalDataset",
     "RetrievalReport",
     "Run",
@@ -22,4 +24,5 @@ __all__ = [
     "evaluate_answers",
     "evaluate_retrieval",
     "read_dataset",
+    "rerank_run",
 ]

@@ -40,8 +40,8 @@ class RetrievalDataset:
 
     Args:
         folder: Where it is.
-        queries: The queries that have judgements, in the file's order.
-        judgements: Their relevant documents.
+        queries: The queries, in the file's order.
+        judgements: The relevant documents of those that have any judged.
         candidates: Ids of the documents that come with a question, in sets that have such.
     """
 
@@ -73,7 +73,9 @@ class RetrievalDataset:
             yield document
 
 
-def read_dataset(folder: str | Path, split: str = "test") -> RetrievalDataset:
+def read_dataset(
+    folder: str | Path, split: str = "test", *, judged: bool = True
+) -> RetrievalDataset:
     """Read a data set.
 
     The folder holds `corpus.jsonl` (`id` or `_id`, `title`, `text`), `queries.jsonl` (`id` or
@@ -84,6 +86,7 @@ def read_dataset(folder: str | Path, split: str = "test") -> RetrievalDataset:
     Args:
         folder: The folder.
         split: Which of several files of judgements to use, where there are several.
+        judged: Whether to leave out queries without judgements; else a folder needs none.
 
     Raises:
         DataError: A file is missing or malformed; the message names it and the line.
@@ -95,15 +98,15 @@ def read_dataset(folder: str | Path, split: str = "test") -> RetrievalDataset:
     qrels = folder / "qrels.tsv"
     if not qrels.is_file():
         qrels = folder / "qrels" / f"{split}.tsv"
-    judgements = _read_judgements(qrels)
+    judgements = _read_judgements(qrels) if judged or qrels.is_file() else {}
     queries = _read_queries(folder / "queries.jsonl")
-    judged = tuple(query for query in queries if query.id in judgements)
-    if not judged:
+    known = [query for query in queries if query.id in judgements]
+    if judged and not known:
         raise DataError(str(qrels), "judges none of the queries in queries.jsonl")
     return RetrievalDataset(
         folder,
-        judged,
-        {query.id: judgements[query.id] for query in judged},
+        tuple(known if judged else queries),
+        {query.id: judgements[query.id] for query in known},
         dict(each for _, each in _records(candidates, _candidates)) if candidates.is_file() else {},
     )
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
 from rag.core.errors import DataError, InputError
-from rag.evaluation.datasets import Judgements
+from rag.evaluation.datasets import Judgements, RetrievalDataset
 from rag.evaluation.metrics import Metric
 
 
@@ -31,10 +31,12 @@ class Run:
     Args:
         name: What produced them.
         rankings: A ranking for each query id, best first.
+        path: The file that they were read from, if any.
     """
 
     name: str
     rankings: Mapping[str, Sequence[RankedDocument]]
+    path: Path | None = field(default=None, compare=False)
 
     @classmethod
     def read(cls, path: str | Path) -> Run:
@@ -70,7 +72,25 @@ class Run:
                 )
                 for query_id, ranking in rankings.items()
             },
+            path,
         )
+
+    @classmethod
+    def of_candidates(cls, dataset: RetrievalDataset) -> Run:
+        """Return the documents that come with the queries of a data set, in the order given there.
+
+        Raises:
+            DataError: None come with them, or one comes twice with a query.
+        """
+        path = dataset.folder / "candidates.jsonl"
+        if not dataset.candidates:
+            raise DataError(str(path), "gives no query any documents")
+        rankings = {}
+        for query_id, ids in dataset.candidates.items():
+            if len(set(ids)) < len(ids):
+                raise DataError(str(path), f"gives query {query_id} a document twice")
+            rankings[query_id] = in_order(ids)
+        return cls("candidates", rankings, path)
 
     def write(self, path: str | Path) -> None:
         """Write the run in TREC's format, for trec_eval, ir-measures and others.
@@ -95,3 +115,8 @@ class Run:
             query_id: metric([each.id for each in self.rankings.get(query_id, ())], grades)
             for query_id, grades in judgements.items()
         }
+
+
+def in_order(document_ids: Iterable[str]) -> list[RankedDocument]:
+    """Rank documents as they come; each scores 1 / rank, so that no two are equal."""
+    return [RankedDocument(each, 1 / rank) for rank, each in enumerate(document_ids, start=1)]

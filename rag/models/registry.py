@@ -120,7 +120,7 @@ def load_embedder(
     """
     from rag.models.embedders import SentenceTransformerEmbedder
 
-    return SentenceTransformerEmbedder(_resolve(name, "embedder", offline), name=name, **options)
+    return SentenceTransformerEmbedder(resolve(name, "embedder", offline), name=name, **options)
 
 
 def load_llm(name: str = DEFAULT_LLM, *, offline: bool | None = None, **options: Any) -> LLM:
@@ -143,10 +143,10 @@ def load_llm(name: str = DEFAULT_LLM, *, offline: bool | None = None, **options:
         from rag.models.vllm_llm import VLLM
 
         model = name.removesuffix("@vllm")
-        return VLLM(_resolve(model, "llm", offline), name=model, **options)
+        return VLLM(resolve(model, "llm", offline), name=model, **options)
     from rag.models.transformers_llm import TransformersLLM
 
-    return TransformersLLM(_resolve(name, "llm", offline), name=name, **options)
+    return TransformersLLM(resolve(name, "llm", offline), name=name, **options)
 
 
 def _at_server(
@@ -162,7 +162,7 @@ def _at_server(
     return OpenAICompatibleLLM(url, model, **options)
 
 
-def _resolve(name: str, kind: Kind, offline: bool | None) -> Path:
+def resolve(name: str, kind: Kind, offline: bool | None) -> Path:
     """Return the folder or file of a model."""
     path = Path(name).expanduser()
     if path.exists():

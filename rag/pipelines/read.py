@@ -7,17 +7,20 @@ from dataclasses import replace
 from pathlib import Path
 
 from rag.core.answers import Answer
+from rag.core.budgets import Budget
 from rag.core.errors import BudgetExhausted
 from rag.core.filters import Where
 from rag.core.generation import Prompt, Reply, Sampling
 from rag.core.hits import Hit
-from rag.core.operations import Generate, Search
+from rag.core.operations import Generate, Limited, Remaining, Search
 from rag.core.protocols import LLM, Retriever
+from rag.core.rankings import Ranking
+from rag.core.templates import load_template
 from rag.pipelines.base import Pipeline
 from rag.pipelines.citations import cite
 from rag.pipelines.extractive import NOTHING_FOUND, extract
 from rag.pipelines.fitting import passages_that_fit
-from rag.pipelines.templates import load_template
+from rag.rerankers.base import Reranker
 
 NOT_ANSWERED = "The documents do not answer this."
 _REFUSAL = "not in the documents"
@@ -25,6 +28,10 @@ _REFUSAL = "not in the documents"
 
 class RetrieveAndRead(Pipeline):
     """Searches, has a model read what was found, and checks what it says against the text.
+
+    With a reranker, more passages are found than are read, and it says which are read. What it did
+    not do as it should is in the answer's notes. It may use half of a budget, so that something is
+    left to read with.
 
     Passages that do not fit the model's window or the budget are left out, worst first, and the
     answer's notes say so. Where not even one fits, or the budget allows no call, the answer is
@@ -38,6 +45,8 @@ class RetrieveAndRead(Pipeline):
         top_k: Passages to read.
         sampling: How the model writes.
         prompts: A folder whose `read.toml` replaces the shipped prompt.
+        reranker: Chooses the passages to read.
+        candidates: Passages that it chooses from, where they are more than `top_k`.
     """
 
     def __init__(
@@ -48,39 +57,66 @@ class RetrieveAndRead(Pipeline):
         top_k: int = 5,
         sampling: Sampling = Sampling(max_tokens=128),
         prompts: Path | None = None,
+        reranker: Reranker | None = None,
+        candidates: int = 50,
     ) -> None:
         super().__init__(retriever, llm)
         self.top_k = top_k
         self.sampling = sampling
         self.template = load_template("read", prompts)
+        self.reranker = reranker
+        self.candidates = candidates
 
     async def program(self, question: str, where: Where | None = None) -> Answer:
-        """Search, fit, read, cite."""
-        hits = await Search(question, self.top_k, where)
+        """Search, rerank, fit, read, cite."""
+        ranking = await self._find(question, where)
+        hits = ranking.hits
         if not hits:
             return Answer(NOTHING_FOUND, supported=False, notes=("the search found nothing",))
+        notes = shortfalls(ranking)
 
         def render(count: int) -> Prompt:
             return self.template.render(question, hits[:count])
 
         shown = await passages_that_fit(render, len(hits), self.sampling)
         if shown == 0:
-            return _unread(question, hits, "not even one passage fits the model or the budget")
+            reason = "not even one passage fits the model or the budget"
+            return _unread(question, hits, reason, notes)
         try:
             reply = await Generate(render(shown), self.sampling, stage="read")
         except BudgetExhausted as error:
-            return _unread(question, hits, str(error))
-        notes = []
+            return _unread(question, hits, str(error), notes)
         if shown < len(hits):
             notes.append(f"passages left out for lack of room: {len(hits) - shown} of {len(hits)}")
         if reply.finish == "length":
             notes.append(f"the reply was cut at {self.sampling.max_tokens} tokens")
         return _answer(question, reply, hits[:shown], notes)
 
+    async def _find(self, question: str, where: Where | None) -> Ranking:
+        if self.reranker is None:
+            return Ranking(tuple(await Search(question, self.top_k, where)))
+        hits = await Search(question, max(self.top_k, self.candidates), where)
+        left = await Remaining()
+        half = Budget(
+            None if left.tokens is None else left.tokens // 2,
+            None if left.calls is None else left.calls // 2,
+            None if left.seconds is None else left.seconds / 2,
+            None if left.cost is None else left.cost / 2,
+        )
+        ranking: Ranking = await Limited(self.reranker.program(question, hits, self.top_k), half)
+        return ranking
 
-def _unread(question: str, hits: Sequence[Hit], reason: str) -> Answer:
+
+def shortfalls(ranking: Ranking) -> list[str]:
+    """Say what fell short on the way to a ranking, in one sentence each."""
+    others = {status: count for status, count in ranking.statuses.items() if status != "ok"}
+    count = len(ranking.windows)
+    return [*ranking.notes, *(f"windows {each}: {others[each]} of {count}" for each in others)]
+
+
+def _unread(question: str, hits: Sequence[Hit], reason: str, notes: Sequence[str]) -> Answer:
     answer = extract(question, hits)
-    return replace(answer, notes=(f"no model read the passages: {reason}",))
+    return replace(answer, notes=(*notes, f"no model read the passages: {reason}"))
 
 
 def _answer(question: str, reply: Reply, hits: Sequence[Hit], notes: list[str]) -> Answer:

@@ -9,6 +9,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from rag.cli import main
+from rag.core.generation import Prompt
+from rag.evaluation import Metric, Run, read_dataset
+from rag.testing import ScriptedLLM
 
 XQUAD = Path(__file__).parents[1] / "data" / "xquad"
 
@@ -77,6 +80,36 @@ def test_two_retrievers_are_compared_and_each_query_shown(
     assert f"{lexical['means']['MRR@10']:.4f}" in shown
     assert "p" in shown.split("metric")[1].split("\n")[0].split()
     assert all(query in shown for query in lexical["values"]["MRR@10"])
+
+
+def test_what_is_found_is_reranked_and_scored_against_it(
+    lexical: dict[str, Any], dataset: Path, kept: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def backwards(prompt: Prompt) -> str:
+        return " > ".join(f"[{number}]" for number in range(len(prompt.contexts), 0, -1))[1:]
+
+    monkeypatch.setattr("rag.rerankers.registry.load_llm", lambda name: ScriptedLLM(backwards))
+    command = (
+        dataset, "--retriever", "lexical", "--collection", kept / "xquad.rag", "--metric", "MRR@10",
+        "--rerank", "full-permutation", "--depth", 3,
+    )  # fmt: skip
+    said = json.loads(evaluate(*command, "--save", kept / "reranked.run", "--json").stdout)
+    before = lexical["values"]["MRR@10"]
+    assert said["reranking"]["retrieved"] == {"MRR@10": before}
+    assert said["reranking"]["queries"] == lexical["queries"]
+    gain = said["reranking"]["comparisons"]["MRR@10"]
+    assert gain["baseline_mean"] == lexical["means"]["MRR@10"]
+    assert gain["mean"] == said["means"]["MRR@10"]
+    run = Run.read(kept / "reranked.run")
+    turned = [query for query, ranking in run.rankings.items() if len(ranking) > 1]
+    assert said["reranking"]["windows"] == {"ok": len(turned)}
+    assert gain["losses"] == sum(before[query] == 1 for query in turned)
+    judgements = read_dataset(dataset).judgements
+    assert run.evaluate(judgements, Metric.parse("MRR@10")) == said["values"]["MRR@10"]
+    shown = evaluate(*command, "--compare", kept / "lexical.run").stdout
+    assert shown.count(f"{said['means']['MRR@10']:.4f}") == 2  # against lexical and the baseline
+    assert "lexical" in shown.split("\n")[0]
+    assert "tokens read" in shown
 
 
 def test_a_folder_that_is_no_data_set_is_an_input_error(tmp_path: Path) -> None:

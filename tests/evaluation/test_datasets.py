@@ -70,6 +70,17 @@ def test_another_split(tmp_path):
         read_dataset(folder)
 
 
+def test_without_judgements(tmp_path):
+    queries = [{"id": "q1", "text": "one"}, {"id": "q2", "text": "two"}]
+    folder = write(tmp_path, queries=queries, qrels="q2\td1\t1\n")
+    some = read_dataset(folder, judged=False)
+    assert [query.id for query in some.queries] == ["q1", "q2"]
+    assert some.judgements == {"q2": {"d1": 1}}
+    (folder / "qrels.tsv").unlink()
+    none = read_dataset(folder, judged=False)
+    assert (none.queries, none.judgements) == (some.queries, {})
+
+
 def test_documents_are_read_a_line_at_a_time(tmp_path):
     folder = write(tmp_path, corpus=[{"id": "d1", "text": "A fox."}, "not JSON"])
     documents = read_dataset(folder).documents()

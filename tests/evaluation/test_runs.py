@@ -6,7 +6,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rag.core.errors import DataError, InputError
-from rag.evaluation import Metric, RankedDocument, Run
+from rag.evaluation import Metric, RankedDocument, RetrievalDataset, Run
 
 NAMES = st.text(st.characters(categories=["L", "N", "P", "S"]), min_size=1, max_size=12)
 
@@ -79,3 +79,18 @@ def test_values_are_of_all_judged_queries():
     run = Run("r", {"q1": [RankedDocument("a", 1.0)], "unjudged": [RankedDocument("a", 1.0)]})
     judgements = {"q1": {"a": 1}, "q2": {"b": 1}}
     assert run.evaluate(judgements, Metric.parse("MRR@10")) == {"q1": 1.0, "q2": 0.0}
+
+
+def test_the_candidates_of_a_data_set_are_a_run(tmp_path):
+    dataset = RetrievalDataset(tmp_path, (), {}, {"q": ("b", "a", "c")})
+    run = Run.of_candidates(dataset)
+    assert run.rankings == {"q": [("b", 1.0), ("a", 1 / 2), ("c", 1 / 3)]}
+    assert run.path == tmp_path / "candidates.jsonl"
+
+
+@pytest.mark.parametrize(
+    ("candidates", "reason"), [({}, "no query any"), ({"q": ("a", "b", "a")}, "query q .* twice")]
+)
+def test_candidates_that_are_no_run(tmp_path, candidates, reason):
+    with pytest.raises(DataError, match=rf"candidates\.jsonl: gives {reason}"):
+        Run.of_candidates(RetrievalDataset(tmp_path, (), {}, candidates))

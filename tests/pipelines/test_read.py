@@ -12,6 +12,8 @@ from rag.core.operations import CountTokens, Generate, Remaining, Search
 from rag.pipelines import RetrieveAndRead, metered
 from rag.pipelines.extractive import NOTHING_FOUND
 from rag.pipelines.read import NOT_ANSWERED
+from rag.rerankers import PermutationRanker, SlidingWindow
+from rag.testing import ScriptedLLM
 from tests.core.backends import WordLLM
 from tests.pipelines.passages import LIMITS, WAL
 
@@ -152,6 +154,43 @@ def test_many_questions_are_read_in_one_batch_and_failures_lose_nothing() -> Non
     good, bad = caught.value.results
     assert good.supported
     assert isinstance(bad, ValueError)
+
+
+def reranking(ranking: str, **options: Any) -> RetrieveAndRead:
+    reranker = SlidingWindow(PermutationRanker(ScriptedLLM(lambda prompt: ranking)))
+    reader = WordLLM(lambda question: "A table has at most 2000 columns.")
+    return RetrieveAndRead(Shelf(HITS), reader, top_k=1, reranker=reranker, **options)
+
+
+def test_a_reranker_chooses_what_is_read() -> None:
+    answer = reranking("2] > [1]").answer("How many columns can a table have?")
+    (hit,) = answer.hits
+    assert hit.passage == LIMITS.passage
+    assert hit.ranks["retrieved"] == 2
+    assert answer.citations[0].document_id == LIMITS.passage.document_id
+    assert answer.notes == ()
+    assert [stage for stage, usage in answer.stages if usage.calls] == ["rerank", "read"]
+
+
+def test_it_chooses_from_as_many_as_it_is_told_to() -> None:
+    program = reranking("2] > [1]", candidates=7).program("How?", {"lang": "en"})
+    assert program.send(None) == Search("How?", 7, {"lang": "en"})
+    program.close()
+
+
+def test_what_a_reranker_did_not_do_is_noted() -> None:
+    answer = reranking("I would rather not.").answer("How many columns?")
+    assert answer.hits[0].passage == WAL.passage
+    assert answer.notes[0] == "windows unreadable: 1 of 1"
+
+
+def test_a_reranker_leaves_half_of_the_budget_to_read_with() -> None:
+    assert reranking("2] > [1]").answer("How?", budget=Budget(calls=2)).usage.calls == 2
+    answer = reranking("2] > [1]").answer("How?", budget=Budget(calls=1))
+    assert answer.hits[0].passage == WAL.passage
+    assert [stage for stage, usage in answer.stages if usage.calls] == ["read"]
+    assert "the order is not the method's own: budget of 0 calls" in answer.notes[0]
+    assert answer.notes[1] == "windows skipped: 1 of 1"
 
 
 def test_a_stream_ends_with_the_answer() -> None:

@@ -2,7 +2,7 @@
 
 A template has the keys `description`, `system`, `context`, `question` and `reply_prefix`; all but
 `description` and `question` may be left out. `{name}` in a text stands for a value, and the loader
-checks that every name is one that the pipeline gives.
+checks that every name is one that there is.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
+from rag.core.documents import Passage
 from rag.core.errors import DataError, InputError
 from rag.core.generation import Prompt
 from rag.core.hits import Hit
@@ -20,23 +21,26 @@ from rag.core.hits import Hit
 SHIPPED = Path(__file__).parent / "prompts"
 """The folder of the templates that come with the toolkit."""
 
-_CONTEXT_NAMES = frozenset({"number", "label", "text"})
-_QUESTION_NAMES = frozenset({"question"})
+_CONTEXT_NAMES = frozenset({"number", "label", "text", "passage"})
+_QUESTION_NAMES = frozenset({"question", "count", "top"})
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
 _FENCE = re.compile(r"<(?=\s*/?\s*passage\b)", re.IGNORECASE)
+_IDENTIFIER = re.compile(r"\[\s*(\w{1,4})\s*\]")
 
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """How a pipeline words its prompt.
+    """How a pipeline or a reranker words its prompt.
 
     Args:
         name: Name of the file, without its suffix.
         path: The file.
         description: What the template is for, in one sentence.
-        question: The request; `{question}` stands for the question.
-        system: The system message.
-        context: One passage; `{number}`, `{label}` and `{text}` stand for its parts.
+        question: The request; `{question}` stands for the question, `{count}` for the number of
+            passages, `{top}` for the number of those to name.
+        system: The system message, with the same names.
+        context: One passage; `{number}`, `{label}` and `{text}` stand for its parts, `{passage}`
+            for the label, where there is one, and the text on a line of its own.
         reply_prefix: What the reply begins with.
     """
 
@@ -48,35 +52,44 @@ class Template:
     context: str = '<passage number="{number}">\n{text}\n</passage>'
     reply_prefix: str = ""
 
-    def render(self, question: str, hits: Sequence[Hit], *, nearest: bool = True) -> Prompt:
-        """Return the prompt for a question over passages, which are numbered from 1.
+    def render(
+        self,
+        question: str,
+        hits: Sequence[Hit],
+        *,
+        nearest: bool = True,
+        identifiers: Sequence[str] = (),
+        top: int | None = None,
+    ) -> Prompt:
+        """Return the prompt for a question over passages.
 
         A passage is data: what looks like a passage's fence inside it is escaped, so that a text
-        cannot end its passage and speak as if it were the instructions.
+        cannot end its passage and speak as if it were the instructions. Where identifiers are
+        given, so is what looks like one of them in brackets.
 
         Args:
             question: The question.
             hits: The passages, best first.
             nearest: Whether the best passage comes last, next to the question
                 (arXiv 2410.04343, section 3.2), or first.
+            identifiers: What each passage is called; numbers from 1 unless given.
+            top: How many passages the reply is to name; all of them unless given.
         """
+        names = identifiers or [str(number) for number in range(1, len(hits) + 1)]
         contexts = [
-            _fill(
-                self.context,
-                {
-                    "number": str(number),
-                    # The label may stand inside quotes, on one line.
-                    "label": " ".join(_escape(hit.passage.label).replace('"', "'").split()),
-                    "text": _escape(hit.passage.text),
-                },
-            )
-            for number, hit in enumerate(hits, start=1)
+            _fill(self.context, _parts(hit.passage, name, escape=bool(identifiers)))
+            for name, hit in zip(names, hits, strict=True)
         ]
         if nearest:
             contexts.reverse()
+        values = {
+            "question": question,
+            "count": str(len(hits)),
+            "top": str(len(hits) if top is None else top),
+        }
         return Prompt(
-            question=_fill(self.question, {"question": question}),
-            system=self.system,
+            question=_fill(self.question, values),
+            system=_fill(self.system, values),
             contexts=tuple(contexts),
             reply_prefix=self.reply_prefix,
         )
@@ -124,6 +137,7 @@ def _read(path: Path) -> Template:
     template = Template(path.stem, path, **{key: text.strip("\n") for key, text in values.items()})
     _check(path, "context", template.context, _CONTEXT_NAMES)
     _check(path, "question", template.question, _QUESTION_NAMES)
+    _check(path, "system", template.system, _QUESTION_NAMES)
     return template
 
 
@@ -139,5 +153,15 @@ def _fill(text: str, values: Mapping[str, str]) -> str:
     return _PLACEHOLDER.sub(lambda match: values.get(match[1], match[0]), text)
 
 
-def _escape(text: str) -> str:
-    return _FENCE.sub("&lt;", text)
+def _parts(passage: Passage, name: str, *, escape: bool) -> dict[str, str]:
+    label, text = _FENCE.sub("&lt;", passage.label), _FENCE.sub("&lt;", passage.text)
+    if escape:
+        label, text = _IDENTIFIER.sub(r"(\1)", label), _IDENTIFIER.sub(r"(\1)", text)
+    # The label may stand inside quotes, on one line.
+    label = " ".join(label.replace('"', "'").split())
+    return {
+        "number": name,
+        "label": label,
+        "text": text,
+        "passage": f"{label}\n{text}" if label else text,
+    }

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rag.core.errors import DataError, InputError
-from rag.pipelines.templates import load_template, templates
+from rag.core.templates import load_template, templates
 from tests.pipelines.passages import LIMITS, WAL, hit
 
 
