@@ -57,7 +57,6 @@ def search(
     """Find the passages of COLLECTION that match QUERY best."""
     from rag.core.rankings import Ranking
     from rag.indexes import Collection
-    from rag.pipelines.read import shortfalls
 
     with Collection.open(collection) as opened:
         found = make_retriever(retriever, opened)
@@ -66,7 +65,7 @@ def search(
         (hits,) = found.search_many([query], max(top_k, candidates) if reranker else top_k, where)
         ranking = reranker.rerank(query, hits, top_k) if reranker else Ranking(tuple(hits))
         seconds = time.perf_counter() - began
-    for shortfall in shortfalls(ranking):
+    for shortfall in ranking.shortfalls:
         click.secho(f"note: {shortfall}", fg="yellow", err=True)
     if as_json:
         about = {"query": query, "retriever": retriever, "reranker": method, "seconds": seconds}

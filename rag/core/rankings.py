@@ -67,3 +67,10 @@ class Ranking:
     def statuses(self) -> dict[WindowStatus, int]:
         """How many windows came to what."""
         return dict(Counter(window.status for window in self.windows))
+
+    @property
+    def shortfalls(self) -> list[str]:
+        """Whatever fell short, windows included, one sentence each."""
+        count = len(self.windows)
+        others = {status: number for status, number in self.statuses.items() if status != "ok"}
+        return [*self.notes, *(f"windows {each}: {others[each]} of {count}" for each in others)]

@@ -94,7 +94,7 @@ class CrossEncoder:
         from rag.models.precision import default_dtype
         from rag.models.registry import resolve
 
-        folder = resolve(self.name, "cross-encoder", offline)  # type: ignore[arg-type]
+        folder = resolve(self.name, "cross-encoder", offline)
         if not folder.is_dir():
             raise ModelNotFound(self.name, [f"{folder} is not a folder"])
         if device == "auto":
@@ -207,9 +207,9 @@ def _load(folder: Path, device: str) -> Any:
     from sentence_transformers import CrossEncoder as Model
 
     from rag.models.quiet import quiet
-    from rag.models.sentence_encoder import _refuse_pickles
+    from rag.models.sentence_encoder import refuse_pickles
 
-    _refuse_pickles(folder)
+    refuse_pickles(folder)
     try:
         with quiet():
             model = Model(

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from rag.models.embedders import SentenceTransformerEmbedder
     from rag.models.http.llm import OpenAICompatibleLLM
 
-Kind = Literal["embedder", "llm"]
+Kind = Literal["embedder", "llm", "cross-encoder"]
 
 DEFAULT_EMBEDDER = "all-MiniLM-L6-v2"
 DEFAULT_LLM = "SmolLM2-135M-Instruct"
@@ -163,7 +163,17 @@ def _at_server(
 
 
 def resolve(name: str, kind: Kind, offline: bool | None) -> Path:
-    """Return the folder or file of a model."""
+    """Return the folder or file of a model.
+
+    Args:
+        name: A folder or file, a name of `available_models`, or a model of the Hugging Face hub.
+        kind: What the model is.
+        offline: Whether to stay off the network; by default as RAG_OFFLINE says.
+
+    Raises:
+        ModelNotFound: No such model is at hand.
+        MissingExtra: The extra `local` is not installed, and the name is one of the hub.
+    """
     path = Path(name).expanduser()
     if path.exists():
         return path
@@ -183,8 +193,8 @@ def resolve(name: str, kind: Kind, offline: bool | None) -> Path:
                 return _from_hub(name, local)
             except (OSError, ValueError) as error:  # what the hub's own errors derive from
                 tried.append(f"{place}: {error}")
-    known = ", ".join(each.name for each in _PACKAGED if each.kind == kind)
-    tried.append(f"names that need no path: {known}")
+    if known := [each.name for each in _PACKAGED if each.kind == kind]:
+        tried.append(f"names that need no path: {', '.join(known)}")
     raise ModelNotFound(name, tried)
 
 

@@ -39,7 +39,7 @@ class SentenceEncoder:
     """
 
     def __init__(self, folder: Path, device: str, dtype: torch.dtype) -> None:
-        _refuse_pickles(folder)
+        refuse_pickles(folder)
         try:
             with quiet():
                 model = SentenceTransformer(
@@ -156,7 +156,12 @@ def _pooling_name(pooling: Any) -> str:
     return modes if isinstance(modes, str) else "+".join(modes)
 
 
-def _refuse_pickles(folder: Path) -> None:
+def refuse_pickles(folder: Path) -> None:
+    """Refuse a model folder whose weights are pickled only, in any of its parts.
+
+    Raises:
+        ModelError: They are.
+    """
     for pickled in folder.rglob("pytorch_model*.bin"):
         if not any(pickled.parent.glob("*.safetensors")):
             raise ModelError(f"{pickled}: not loaded, since loading it could run code; convert it")

@@ -73,7 +73,7 @@ class RetrieveAndRead(Pipeline):
         hits = ranking.hits
         if not hits:
             return Answer(NOTHING_FOUND, supported=False, notes=("the search found nothing",))
-        notes = shortfalls(ranking)
+        notes = ranking.shortfalls
 
         def render(count: int) -> Prompt:
             return self.template.render(question, hits[:count])
@@ -105,13 +105,6 @@ class RetrieveAndRead(Pipeline):
         )
         ranking: Ranking = await Limited(self.reranker.program(question, hits, self.top_k), half)
         return ranking
-
-
-def shortfalls(ranking: Ranking) -> list[str]:
-    """Say what fell short on the way to a ranking, in one sentence each."""
-    others = {status: count for status, count in ranking.statuses.items() if status != "ok"}
-    count = len(ranking.windows)
-    return [*ranking.notes, *(f"windows {each}: {others[each]} of {count}" for each in others)]
 
 
 def _unread(question: str, hits: Sequence[Hit], reason: str, notes: Sequence[str]) -> Answer:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from math import exp, inf, log
+from math import inf
 from pathlib import Path
 
 from rag.core.capabilities import refuse_unsupported
@@ -16,6 +16,7 @@ from rag.core.protocols import LLM
 from rag.core.rankings import WindowReport
 from rag.core.templates import load_template
 from rag.rerankers.identifiers import Identifiers, choose_identifiers
+from rag.rerankers.likelihood import log_sum
 from rag.rerankers.windows import WindowOrder, WindowRanker
 
 
@@ -68,7 +69,7 @@ class FirstTokenRanker(WindowRanker):
 
 def _order(identifiers: Identifiers, scores: NextTokenScores, model: str) -> WindowOrder:
     logprobs = [
-        _log_sum([scores.logprobs[token] for token in spelling if token in scores.logprobs])
+        log_sum([scores.logprobs[token] for token in spelling if token in scores.logprobs])
         for spelling in identifiers.spellings
     ]
     count, hidden = len(logprobs), logprobs.count(-inf)
@@ -82,9 +83,3 @@ def _order(identifiers: Identifiers, scores: NextTokenScores, model: str) -> Win
     report = WindowReport(count, "repaired" if hidden else "ok", omitted=hidden)
     return WindowOrder(tuple(order), report, () if hidden else tuple(logprobs))
 
-
-def _log_sum(logprobs: Sequence[float]) -> float:
-    highest = max(logprobs, default=-inf)
-    if highest == -inf:
-        return -inf
-    return highest + log(sum(exp(each - highest) for each in logprobs))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from rag.core.errors import BudgetExhausted
 from rag.core.generation import Prompt
 from rag.core.hits import Hit
 from rag.core.operations import CountTokens, together
@@ -20,14 +21,18 @@ async def shortened(hits: Sequence[Hit], tokens: int, llm: LLM) -> tuple[list[Hi
         llm: The model.
 
     Returns:
-        The hits, those that were too long with shorter passages, and how many those were.
+        The hits, those that were too long with shorter passages, and how many those were. All are
+        as they were where the budget's time is up; it allows no call that would read them either.
     """
     # A token has at least one byte, so short texts need no counting.
     texts = list({each.passage.text: None for each in hits if _bytes(each) > tokens})
     if not texts:
         return list(hits), 0
-    one = await CountTokens(Prompt("a"), llm)
-    ends = await together(*(_fitting(text, one - 1 + tokens, llm) for text in texts))
+    try:
+        one = await CountTokens(Prompt("a"), llm)
+        ends = await together(*(_fitting(text, one - 1 + tokens, llm) for text in texts))
+    except BudgetExhausted:
+        return list(hits), 0
     cuts = {text: end for text, end in zip(texts, ends, strict=True) if end < len(text)}
     result = [_cut(hit, cuts.get(hit.passage.text, len(hit.passage.text))) for hit in hits]
     return result, sum(hit.passage.text in cuts for hit in hits)

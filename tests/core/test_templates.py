@@ -53,7 +53,7 @@ def test_a_folder_replaces_what_it_names(tmp_path: Path) -> None:
         ("description = ", "not TOML"),
         ('description = "d"', "no 'question'"),
         ('description = "d"\nquestion = "{query}"', r"'question' has \{query\}; it can have"),
-        ('description = "d"\nquestion = "q"\ncontext = "{passage}"', "'context' has"),
+        ('description = "d"\nquestion = "q"\ncontext = "{passages}"', "'context' has"),
         ('description = "d"\nquestion = 3', "'question' is not a string"),
         ('description = "d"\nquestion = "q"\ncolour = "red"', "unknown key 'colour'"),
     ],

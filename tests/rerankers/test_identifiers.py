@@ -8,6 +8,7 @@ from rag.core.generation import Prompt
 from rag.models.transformers_llm import TransformersLLM
 from rag.rerankers.identifiers import Identifiers, choose_identifiers
 from rag.testing import EchoLLM
+from tests.models.conftest import MakeModel
 
 
 class PieceLLM(EchoLLM):
@@ -72,3 +73,9 @@ def test_identifiers_are_those_that_a_real_tokenizer_keeps_whole(smollm2: Transf
         joined = tokenizer.encode(f"assistant\n[{label}").ids
         assert joined[:-1] == ids
         assert smollm2._encoder.text_of(joined[-1]) == label
+
+
+def test_models_without_a_template(make_model: MakeModel) -> None:
+    """An empty prompt of theirs has a stand-in token, which must not count."""
+    llm = TransformersLLM(make_model(template=None), dtype="float32")
+    assert choose(3, llm) == Identifiers(("A", "B", "C"), "[", (("A",), ("B",), ("C",)))

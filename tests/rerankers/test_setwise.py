@@ -5,7 +5,9 @@ from hypothesis import strategies as st
 from rag.core.budgets import Budget
 from rag.core.errors import InputError
 from rag.rerankers.first_token import FirstTokenRanker
+from rag.rerankers.permutation import PermutationRanker
 from rag.rerankers.setwise import Setwise
+from rag.testing import ScriptedLLM
 from tests.rerankers.oracle import KeyRanker, OracleLLM, hits_worth, worths_of
 
 
@@ -50,3 +52,10 @@ def test_a_budget_leaves_what_is_sunk_so_far() -> None:
 def test_a_heap_has_children() -> None:
     with pytest.raises(InputError, match="children is 0"):
         Setwise(KeyRanker(), children=0)
+
+
+def test_windows_without_an_order_leave_the_passages_as_they_came() -> None:
+    ranker = PermutationRanker(ScriptedLLM(lambda prompt: "I cannot tell."))
+    ranking = Setwise(ranker).rerank("q", hits_worth(range(13)), 5)
+    assert ranking.statuses.keys() == {"unreadable"}
+    assert worths_of(ranking) == [0, 1, 2, 3, 4]

@@ -4,12 +4,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rag.core.budgets import Budget
 from rag.core.documents import Passage
 from rag.core.engine import Engine
 from rag.core.generation import Prompt
 from rag.core.hits import Hit
+from rag.rerankers.first_token import FirstTokenRanker
 from rag.rerankers.shortening import shortened
+from rag.rerankers.sliding import SlidingWindow
 from rag.testing import EchoLLM
+from tests.rerankers.oracle import OracleLLM, hits_worth
 
 
 class LetterLLM(EchoLLM):
@@ -65,3 +69,12 @@ def test_what_remains_is_the_beginning_and_fits(text: str, tokens: int) -> None:
 def test_odd_texts(text: str) -> None:
     (hit,), _ = shorten([text], 5)
     assert text.startswith(hit.passage.text)
+
+
+def test_without_time_nothing_is_cut_and_nothing_read() -> None:
+    hits = hits_worth(range(3))
+    object.__setattr__(hits[0].passage, "text", "long " * 100)
+    reranker = SlidingWindow(FirstTokenRanker(OracleLLM()), passage_tokens=5)
+    ranking = reranker.rerank("q", hits, budget=Budget(seconds=0))
+    assert ranking.statuses == {"skipped": 1}
+    assert [hit.passage for hit in ranking.hits] == [hit.passage for hit in hits]
