@@ -1,20 +1,22 @@
 """Rerankers side by side, on one model, one data set and one first stage.
 
     python benchmarks/reranking.py DATASET [--run RUN] [--llm MODEL] [--methods A,B,…] [--queries N]
-        [--depth 20] [--window 20] [--top-k 10] [--passage-tokens 64] [--ratio]
+        [--depth 20] [--window 20] [--top-k 10] [--passage-tokens 64] [--shuffle] [--ratio]
 
 DATASET is a folder in BEIR's layout. The first stage is a TREC run, such as `rag eval retrieval
 DATASET --save RUN` writes, or else the lists in the data set's `candidates.jsonl`. For each method
 it prints nDCG@10, its difference to the first stage with the p-value of a paired randomisation
 test, and for a query: calls, tokens read, those of them that were computed (the others were in the
 prefix cache), tokens written and seconds; then what came of the windows. Queries run in batches.
-Methods get the prefix cache empty.
+Methods get the prefix cache empty. With `--shuffle` the first `--depth` of each list come in random
+order, the same for all methods: a model that copies the order it is shown gains nothing then.
 
 With `--ratio` it compares FIRST with generated permutations on the same windows instead: one query
 at a time, in turns, in one window of the first `--depth`; the last line is the ratio of seconds.
 """
 
 import argparse
+import random
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,6 +26,7 @@ from rag.core.usage import Usage
 from rag.evaluation import (
     Metric,
     Query,
+    RankedDocument,
     RerankReport,
     RetrievalDataset,
     Run,
@@ -47,6 +50,8 @@ class Comparison:
         self.dataset: RetrievalDataset = read_dataset(args.dataset)
         self.run = Run.read(args.run) if args.run else Run.of_candidates(self.dataset)
         self.queries = self.dataset.queries[: args.queries]
+        if args.shuffle:
+            self.run = shuffled(self.run, args.depth)
         self.documents = self._documents()
         llm = load_llm(args.llm)
         assert isinstance(llm, TransformersLLM)
@@ -109,6 +114,7 @@ class Comparison:
         """Print how FIRST and generated permutations compare on the same windows."""
         methods = ("full-first-token", "full-permutation")
         self.args.top_k = self.args.depth
+        print(f"first stage          nDCG@10 {fmean(self.ndcg(self.run).values()):.4f}")
         reports: dict[str, list[RerankReport]] = {method: [] for method in methods}
         self.rerank(methods[0], self.queries[:1])
         for query in self.queries:
@@ -131,6 +137,17 @@ class Comparison:
         print(f"seconds of FIRST to those of generated permutations: {first / written:.2f}")
 
 
+def shuffled(run: Run, depth: int) -> Run:
+    """Return a run with the first documents of each ranking in random order."""
+    rankings = {}
+    for query_id, ranking in run.rankings.items():
+        first = random.Random(query_id).sample(ranking[:depth], len(ranking[:depth]))
+        scores = [each.score for each in ranking]
+        ids = [each.id for each in (*first, *ranking[depth:])]
+        rankings[query_id] = list(map(RankedDocument, ids, scores))
+    return Run(f"shuffled {run.name}", rankings)
+
+
 def main() -> None:
     """Read the arguments and run one of the two comparisons."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -143,6 +160,7 @@ def main() -> None:
     parser.add_argument("--window", type=int, default=20)
     parser.add_argument("--top-k", type=int, default=10)
     parser.add_argument("--passage-tokens", type=int, default=64)
+    parser.add_argument("--shuffle", action="store_true")
     parser.add_argument("--ratio", action="store_true")
     args = parser.parse_args()
     comparison = Comparison(args)

@@ -24,13 +24,13 @@ class FirstTokenRanker(WindowRanker):
     """Orders a window by how likely each passage's identifier is as the first one of the ranking.
 
     No token is generated: one forward pass gives the log-probabilities of all identifiers (FIRST,
-    arXiv 2406.15657, section 3.1). Identifiers are letters, and from 27 passages on pairs of
+    arXiv 2406.15657). Identifiers are letters, and from 27 passages on pairs of
     letters, of which the model's tokenizer keeps each in one token; that is checked once.
 
     A server shows the likeliest tokens only. Passages whose identifier is not among them follow
     the others as they came and are reported as omitted; if they are more than half of a window,
-    `Unsupported` is raised. Where a server cannot be given the beginning of the reply, the reply is
-    to be one letter, the most relevant passage's.
+    `Unsupported` is raised. Where the order matters for one passage only, and where a server cannot
+    be given the beginning of the reply, the reply is to be the most relevant passage's identifier.
 
     Args:
         llm: The model.
@@ -46,14 +46,16 @@ class FirstTokenRanker(WindowRanker):
     def __init__(self, llm: LLM, *, prompts: Path | None = None) -> None:
         super().__init__(llm)
         refuse_unsupported(llm.name, llm.capabilities, "next_token")
-        begins = "reply_prefix" in llm.capabilities
-        self.template = load_template("first_token" if begins else "most_relevant", prompts)
+        self._ranking = load_template("first_token", prompts)
+        self._best = load_template("most_relevant", prompts)
         self._identifiers: Identifiers | None = None
 
     async def rank(self, query: str, hits: Sequence[Hit], top: int) -> WindowOrder:
         """Ask for the first token; see `WindowRanker.rank`."""
         identifiers = await self.identifiers(len(hits))
-        prompt = self.template.render(
+        begun = "reply_prefix" in self.llm.capabilities
+        template = self._ranking if begun and top > 1 else self._best
+        prompt = template.render(
             query, hits, nearest=False, identifiers=identifiers.labels, top=top
         )
         prompt = replace(prompt, reply_prefix=identifiers.reply_prefix)

@@ -25,7 +25,7 @@ class PermutationRanker(WindowRanker):
     Identifiers count in brackets only. Repeated and unknown ones are passed over, omitted passages
     follow the others as they came, and the report counts each. A reply that states no order
     leaves the window as it came and is reported as unreadable; asking again would get the same
-    greedy reply. Source: arXiv 2304.09542, section 4.1.
+    greedy reply. Source: arXiv 2304.09542
 
     Args:
         llm: The model.

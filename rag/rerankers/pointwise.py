@@ -227,7 +227,7 @@ class QueryLikelihood(_LanguageModelReranker):
     """Scores a passage by how likely the model finds the query as the question it answers.
 
     The score is the mean log-probability of the query's tokens after the passage (UPR, arXiv
-    2204.07496, section 2.2). The query is the same for all passages, so the sum would order them
+    2204.07496). The query is the same for all passages, so the sum would order them
     the same; the mean can be compared across queries.
 
     Args:

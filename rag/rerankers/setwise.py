@@ -13,7 +13,7 @@ class Setwise(ListwiseReranker):
 
     With a `FirstTokenRanker` that is one forward pass. The heap is built level by level, whose
     nodes are asked about side by side; then the `top_k` best are taken out one after the other. The
-    other passages follow as they came. Source: arXiv 2310.09497, section 3 (heapsort).
+    other passages follow as they came. Source: arXiv 2310.09497 (heapsort).
 
     Args:
         ranker: Finds the most relevant passage of a window.

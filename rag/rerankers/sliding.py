@@ -14,7 +14,7 @@ class SlidingWindow(ListwiseReranker):
 
     Each window shares `window - stride` passages with the next one, so one pass settles that many
     of the top: if the model's comparisons do not contradict each other, its best passages are
-    among the first of every window that they come into. Source: arXiv 2304.09542, section 4.2.
+    among the first of every window that they come into. Source: arXiv 2304.09542
 
     Args:
         ranker: Puts a window in order: `FirstTokenRanker` or `PermutationRanker`.
@@ -24,7 +24,7 @@ class SlidingWindow(ListwiseReranker):
         passes: Times to go over the list, at most. A pass that changes nothing is the last one,
             since none after it could.
         freeze: Whether each pass leaves alone what those before it settled, and so settles the
-            next `window - stride` passages (arXiv 2412.14574, section 4.2, where it makes training
+            next `window - stride` passages (arXiv 2412.14574, where it makes training
             lists). Without it a pass goes over the whole list again.
         passage_tokens: Tokens of a passage that the model reads at most.
 

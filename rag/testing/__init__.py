@@ -1,7 +1,7 @@
 """Doubles for tests: models and engines that need no weights and no network.
 
 The conformance suites that every backend runs lie beside them and need pytest:
-`embedder_conformance`, `llm_conformance`, `retriever_conformance` and
+`embedder_conformance`, `llm_conformance`, `reranker_conformance`, `retriever_conformance` and
 `vector_index_conformance`.
 """
 
