@@ -62,8 +62,7 @@ class SlidingWindow(ListwiseReranker):
         settled = 0
         for _ in range(self.passes):
             before = list(order)
-            for start in _starts(len(order), settled, self.window, self.stride):
-                chosen = slice(start, start + self.window)
+            for chosen in _windows(len(order), settled, self.window, self.stride):
                 order[chosen] = await windows.order(order[chosen])
             if self.freeze:
                 settled += self.window - self.stride
@@ -73,13 +72,17 @@ class SlidingWindow(ListwiseReranker):
                 return
 
 
-def _starts(count: int, first: int, window: int, stride: int) -> Iterator[int]:
-    """Yield where each window begins, the last one at `first`."""
-    start = max(first, count - window)
-    yield start
-    while start > first:
-        start = max(first, start - stride)
-        yield start
+def _windows(count: int, first: int, window: int, stride: int) -> Iterator[slice]:
+    """Yield the windows from the bottom up, the last one from `first` on.
+
+    Each shares `window - stride` places with the one before, the last one too, which may be
+    smaller.
+    """
+    end = count
+    while (start := max(first, end - window)) > first:
+        yield slice(start, end)
+        end -= stride
+    yield slice(start, end)
 
 
 class FullRanking(ListwiseReranker):

@@ -1,5 +1,6 @@
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 
 import pytest
 
@@ -13,6 +14,7 @@ from rag.rerankers.first_token import FirstTokenRanker
 from rag.rerankers.permutation import PermutationRanker
 from rag.rerankers.sliding import FullRanking, SlidingWindow
 from rag.testing import EchoLLM
+from tests.models.http.proxy import HidingProxy
 from tests.rerankers.oracle import OracleLLM, hits_worth, worths_of
 
 FACTS = [
@@ -163,3 +165,24 @@ def test_a_server_orders_as_the_process_does(
     )
     assert served.report.status == local.report.status == "ok"
     assert served.logprobs == pytest.approx(local.logprobs, abs=0.5)
+
+
+@pytest.fixture(scope="module")
+def unrecognised(llama_cpp: str) -> Iterator[OpenAICompatibleLLM]:
+    with (
+        closing(HidingProxy(llama_cpp)) as proxy,
+        OpenAICompatibleLLM(proxy.url, "SmolLM2", context_window=1024) as llm,
+    ):
+        yield llm
+
+
+def test_a_server_that_is_not_recognised_shows_enough_of_a_small_window(
+    unrecognised: OpenAICompatibleLLM,
+) -> None:
+    hits = hits_worth(range(4))
+    for hit, fact in zip(hits, FACTS, strict=True):
+        object.__setattr__(hit.passage, "text", fact)
+    ranking = SlidingWindow(FirstTokenRanker(unrecognised)).rerank("Which bird eats fish?", hits)
+    assert ranking.hits[0].passage.text == FACTS[0]
+    assert ranking.windows[0].status in {"ok", "repaired"}
+    assert ranking.usage.output_tokens == 1

@@ -19,13 +19,22 @@ def test_a_hundred_passages_take_nine_windows_from_the_bottom_up() -> None:
 
 
 @pytest.mark.parametrize(
-    ("count", "starts"),
-    [(5, [0]), (20, [0]), (21, [1, 0]), (30, [10, 0]), (37, [17, 7, 0]), (40, [20, 10, 0])],
+    ("count", "windows"),
+    [
+        (5, [(0, 5)]),
+        (20, [(0, 20)]),
+        (21, [(1, 21), (0, 11)]),
+        (30, [(10, 30), (0, 20)]),
+        (37, [(17, 37), (7, 27), (0, 17)]),
+        (40, [(20, 40), (10, 30), (0, 20)]),
+    ],
 )
-def test_the_last_window_begins_at_the_top(count: int, starts: list[int]) -> None:
+def test_each_window_shares_as_many_with_the_next(
+    count: int, windows: list[tuple[int, int]]
+) -> None:
     ranker = KeyRanker(lambda hit: 0)
     SlidingWindow(ranker).rerank("q", hits_worth(range(count)))
-    assert [window[0] for window in ranker.asked] == [f"p{start}" for start in starts]
+    assert ranker.asked == [[f"p{place}" for place in range(*window)] for window in windows]
 
 
 @given(st.permutations(range(31)), st.integers(2, 12), st.data())
