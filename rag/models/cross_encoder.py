@@ -203,24 +203,11 @@ def _load(folder: Path, device: str) -> Any:
     Raises:
         ModelError: The folder holds no cross-encoder, or one that cannot be run as it is meant to.
     """
-    from safetensors import SafetensorError
     from sentence_transformers import CrossEncoder as Model
 
-    from rag.models.quiet import quiet
-    from rag.models.sentence_encoder import refuse_pickles
+    from rag.models.sentence_encoder import load_safely
 
-    refuse_pickles(folder)
-    try:
-        with quiet():
-            model = Model(
-                str(folder),
-                device=device,
-                local_files_only=True,
-                trust_remote_code=False,
-                model_kwargs={"use_safetensors": True},
-            )
-    except (OSError, ValueError, KeyError, ImportError, SafetensorError) as error:
-        raise ModelError(f"{folder}: cannot be loaded: {error}") from error
+    model = load_safely(Model, folder, device)
     if "message" in model.modalities or "LogitScore" in {type(each).__name__ for each in model}:
         raise ModelError(f"{folder}: asks a chat or language model, for which there is YesNo")
     if model.num_labels != 1:

@@ -39,18 +39,7 @@ class SentenceEncoder:
     """
 
     def __init__(self, folder: Path, device: str, dtype: torch.dtype) -> None:
-        refuse_pickles(folder)
-        try:
-            with quiet():
-                model = SentenceTransformer(
-                    str(folder),
-                    device=device,
-                    local_files_only=True,
-                    trust_remote_code=False,
-                    model_kwargs={"use_safetensors": True},
-                )
-        except (OSError, ValueError, KeyError, ImportError, SafetensorError) as error:
-            raise ModelError(f"{folder}: cannot be loaded: {error}") from error
+        model = load_safely(SentenceTransformer, folder, device)
         modules = {type(module).__name__: module for module in model}
         tokenizer = model.tokenizer
         if "Transformer" not in modules or "Pooling" not in modules or not tokenizer.is_fast:
@@ -156,12 +145,28 @@ def _pooling_name(pooling: Any) -> str:
     return modes if isinstance(modes, str) else "+".join(modes)
 
 
-def refuse_pickles(folder: Path) -> None:
-    """Refuse a model folder whose weights are pickled only, in any of its parts.
+def load_safely(kind: type, folder: Path, device: str) -> Any:
+    """Load a model of sentence-transformers from safetensors, without the network and its code.
+
+    Args:
+        kind: A class of sentence-transformers.
+        folder: Where the model is.
+        device: Where to run it.
 
     Raises:
-        ModelError: They are.
+        ModelError: It has pickled weights only, or cannot be loaded.
     """
     for pickled in folder.rglob("pytorch_model*.bin"):
         if not any(pickled.parent.glob("*.safetensors")):
             raise ModelError(f"{pickled}: not loaded, since loading it could run code; convert it")
+    try:
+        with quiet():
+            return kind(
+                str(folder),
+                device=device,
+                local_files_only=True,
+                trust_remote_code=False,
+                model_kwargs={"use_safetensors": True},
+            )
+    except (OSError, ValueError, KeyError, ImportError, SafetensorError) as error:
+        raise ModelError(f"{folder}: cannot be loaded: {error}") from error
