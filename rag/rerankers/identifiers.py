@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 from string import ascii_uppercase
@@ -45,8 +45,8 @@ async def choose_identifiers(count: int, llm: LLM) -> Identifiers:
 
     In '[B] > [A]' some tokenizers have a token for '[' and one for 'B', others one for '[B': the
     token that tells has to be the one that the model would write. Letters come first, then pairs
-    of them. Where the reply cannot be begun for the model, or its tokens not be counted, it is to
-    begin with the bare letter, with or without a space before it.
+    of them. Where there are not enough of either kind, or the reply cannot be begun for the model
+    or its tokens not be counted, it is to begin with the bare letters.
 
     Args:
         count: How many are needed.
@@ -55,34 +55,41 @@ async def choose_identifiers(count: int, llm: LLM) -> Identifiers:
     Raises:
         Unsupported: There are not as many.
     """
-    exact = {"reply_prefix", "exact_counts"} <= llm.capabilities
-    for labels in (_LETTERS, _LETTERS + _PAIRS) if exact else (_LETTERS,):
-        found = await _whole(labels, llm) if exact else _bare(labels)
-        if len(found.labels) >= count:
-            return found.first(count)
+    if not {"reply_prefix", "exact_counts"} <= llm.capabilities:
+        # The model may begin its reply with a space or without.
+        found = [Identifiers(_LETTERS, "", tuple((label, f" {label}") for label in _LETTERS))]
+    else:
+        found = [*await _whole(_LETTERS, llm)]
+        if len(found[-1].labels) < count:
+            found = [*await _whole(_LETTERS + _PAIRS, llm)]
+    for each in found:
+        if len(each.labels) >= count:
+            return each.first(count)
+    most = max(len(each.labels) for each in found)
     raise Unsupported(
         llm.name,
-        f"{count} identifiers of one token each (it has {len(found.labels)})",
+        f"{count} identifiers of one token each (it has {most})",
         "give a smaller window, or use PermutationRanker",
     )
 
 
-async def _whole(labels: Sequence[str], llm: LLM) -> Identifiers:
+async def _whole(labels: Sequence[str], llm: LLM) -> Iterator[Identifiers]:
+    """Yield those of some labels that are whole after a bracket, with it, and by themselves."""
     texts = ["", "[", *(f"[{label}" for label in labels), *labels]
     empty, bracket, *counts = await together(
         *(CountTokens(Prompt("Rank", reply_prefix=text), llm) for text in texts)
     )
-    pairs = list(zip(labels, counts, counts[len(labels) :], strict=False))
+    joined = dict(zip(labels, counts, strict=False))
+    alone = dict(zip(labels, counts[len(labels) :], strict=True))
+    merged = [label for label in labels if joined[label] == empty + 1]
+    bare = [label for label in labels if alone[label] == empty + 1]
+    # After '[A', which is one token, the second letter of a pair would be another.
     apart = [
         label
-        for label, joined, alone in pairs
-        if (bracket, joined, alone) == (empty + 1, empty + 2, empty + 1)
+        for label in bare
+        if bracket == empty + 1 and joined[label] == empty + 2 and label[0] not in merged
     ]
-    merged = [label for label, joined, _ in pairs if joined == empty + 1]
-    if len(merged) > len(apart):
-        return Identifiers(tuple(merged), "", tuple((f"[{label}",) for label in merged))
-    return Identifiers(tuple(apart), "[", tuple((label,) for label in apart))
-
-
-def _bare(labels: Sequence[str]) -> Identifiers:
-    return Identifiers(tuple(labels), "", tuple((label, f" {label}") for label in labels))
+    after = Identifiers(tuple(apart), "[", tuple((label,) for label in apart))
+    within = Identifiers(tuple(merged), "", tuple((f"[{label}",) for label in merged))
+    without = Identifiers(tuple(bare), "", tuple((label,) for label in bare))
+    return iter((after, within, without))

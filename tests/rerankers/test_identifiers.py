@@ -52,6 +52,15 @@ def test_pairs_of_letters_from_27_on() -> None:
     assert chosen.labels[24:] == ("Y", "Z", "AC", "IN", "OR")
 
 
+def test_pairs_of_letters_of_which_a_bracket_takes_the_first() -> None:
+    """'[AC' would be '[A' and 'C', so there the reply begins with the bare pair."""
+    brackets = [f"[{letter}" for letter in "ABCDEFGHIJKLMNOPQRSTUVWXYZ"]
+    chosen = choose(28, PieceLLM([*brackets, "AC", "IN"]))
+    assert chosen.reply_prefix == ""
+    assert chosen.labels[25:] == ("Z", "AC", "IN")
+    assert chosen.tokens[25:] == ("Z", "AC", "IN")
+
+
 def test_too_few_identifiers_are_refused() -> None:
     with pytest.raises(Unsupported, match=r"30 identifiers of one token each \(it has 28\)"):
         choose(30, PieceLLM(["AC", "IN"]))
