@@ -5,9 +5,9 @@
 Compared are `rag.rerankers.parsing` and the parser of rank_llm, which takes every number of a reply
 for an identifier, wherever it stands. rank_llm runs in an environment of its own, of Python 3.12:
 
-    python3.12 -m venv build/rank_llm
-    build/rank_llm/bin/pip install rank-llm==0.26.0
-    python benchmarks/rerank_parsing.py --peer build/rank_llm/bin/python
+    python3.12 -m venv build/peers
+    build/peers/bin/pip install rank-llm==0.26.0
+    python benchmarks/rerank_parsing.py --peer build/peers/bin/python
 
 Replies are drawn from a seed, in forms that models and servers write: four in five state an order,
 a few of these without the brackets that the prompt asks for. What a reply states is known from how

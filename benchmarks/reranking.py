@@ -35,6 +35,7 @@ from rag.evaluation import (
     rerank_run,
 )
 from rag.models import TransformersLLM, load_llm
+from rag.models.lanes import on_lane
 from rag.models.prefix_cache import PrefixCache
 from rag.rerankers import METHODS, load_reranker
 
@@ -70,8 +71,8 @@ class Comparison:
         options = {"passage_tokens": self.args.passage_tokens}
         if method.startswith(("sliding", "tournament-")):
             options["window"] = self.args.window
-        reader = self.llm._reader
-        reader.prefixes = PrefixCache(reader.prefixes.capacity)
+        # On the model's thread, which may still be keeping what the last replies read.
+        on_lane(self.llm._model.device, self._forget)
         return rerank_run(
             load_reranker(method, self.llm, **options),
             queries,
@@ -80,6 +81,10 @@ class Comparison:
             depth=self.args.depth,
             top_k=self.args.top_k,
         )
+
+    def _forget(self) -> None:
+        reader = self.llm._reader
+        reader.prefixes = PrefixCache(reader.prefixes.capacity)
 
     def ndcg(self, run: Run) -> dict[str, float]:
         """Return nDCG@10 of each query."""
