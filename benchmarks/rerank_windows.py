@@ -1,8 +1,10 @@
 """Which windows are read: sliding ones against rank_llm's, tournaments against BlitzRank's.
 
-    python benchmarks/rerank_windows.py --peer PYTHON [--lists 50]
+    python benchmarks/rerank_windows.py [--peer PYTHON] [--lists 50]
 
-The peers run in an environment of their own, of Python 3.12:
+Without a peer it prints the windows and passages that each strategy reads for the ten best of 100
+in random order, with answers that do not contradict each other. The peers run in an environment of
+their own, of Python 3.12:
 
     python3.12 -m venv build/peers
     build/peers/bin/pip install rank-llm==0.26.0 blitzrank==0.1.0
@@ -13,8 +15,8 @@ passages alone: their worth with noise of its own, so a passage does better in o
 another. Printed are the lists that end up in the same order, the windows and passages that each
 reads for one list, and how many of the ten best passages are among its first ten.
 
-Tournaments find the ten best of 100 in random order, with answers that do not contradict each
-other. Printed are the windows, the rounds of windows that run side by side, and the passages read.
+Tournaments find the same ten best. Printed are the windows, the rounds of windows that run side by
+side, and the passages read.
 """
 
 from __future__ import annotations
@@ -27,7 +29,15 @@ from random import Random
 from statistics import fmean
 
 from rag.core import Hit, Passage, WindowReport
-from rag.rerankers import SlidingWindow, Tournament, WindowOrder, WindowRanker
+from rag.rerankers import (
+    FullRanking,
+    Setwise,
+    SlidingWindow,
+    Tournament,
+    TourRank,
+    WindowOrder,
+    WindowRanker,
+)
 from rag.testing import EchoLLM
 
 ANSWER = """
@@ -151,6 +161,21 @@ def run_peer(python: str, code: str, given: list) -> list:
     return json.loads(done.stdout)
 
 
+def strategies(lists: int) -> None:
+    """Print a line for each strategy."""
+    print(f"{'for the ten best of 100':26} {'windows':>10} {'passages':>10}")
+    for strategy in (SlidingWindow, FullRanking, Tournament, TourRank, Setwise):
+        windows, passages = [], []
+        for seed in range(lists):
+            ranker = Knowing(seed)
+            order = map(str, Random(seed).sample(range(100), 100))
+            hits = [Hit(Passage(each, each, "", 0, 0), 0.0) for each in order]
+            strategy(ranker).rerank("", hits, 10)
+            windows.append(len(ranker.read))
+            passages.append(sum(ranker.read))
+        print(f"{strategy.__name__:26} {fmean(windows):10.4g} {fmean(passages):10.4g}")
+
+
 def sliding(python: str, lists: int) -> None:
     """Print a line for each length of list."""
     print(f"{'sliding':>8} {'same order':>12} {'windows':>12} {'passages':>12} {'best ten':>14}")
@@ -193,12 +218,14 @@ def tournaments(python: str, lists: int) -> None:
 def main() -> None:
     """Rerank the same lists with us and the peers."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--peer", required=True, help="a Python that has rank_llm and blitzrank")
+    parser.add_argument("--peer", help="a Python that has rank_llm and blitzrank")
     parser.add_argument("--lists", type=int, default=50)
     args = parser.parse_args()
-    print("ragmeter / peer")
-    sliding(args.peer, args.lists)
-    tournaments(args.peer, args.lists)
+    strategies(args.lists)
+    if args.peer:
+        print("ragmeter / peer")
+        sliding(args.peer, args.lists)
+        tournaments(args.peer, args.lists)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 import transformers
@@ -32,16 +33,8 @@ class CausalModel:
     """
 
     def __init__(self, folder: Path, device: str, dtype: torch.dtype) -> None:
-        options = {"local_files_only": True, "trust_remote_code": False}
-        try:
-            with quiet():
-                self.tokenizer = transformers.AutoTokenizer.from_pretrained(folder, **options)
-                model = transformers.AutoModelForCausalLM.from_pretrained(
-                    folder, dtype=dtype, use_safetensors=True, **options
-                )
-            self._model = model.to(device).eval()
-        except Exception as error:  # broken files raise anything at all
-            raise ModelError(f"{folder}: cannot be loaded: {error}") from error
+        model, self.tokenizer = load_causal(folder, device, dtype)
+        self._model = model.eval()
         self.device = device
         layers = transformers.DynamicCache(config=self._model.config).layers
         # Others keep a window or a running state, which cannot be cut at any token.
@@ -97,3 +90,26 @@ class CausalModel:
         )
         logits: torch.Tensor = output.logits
         return logits
+
+
+def load_causal(folder: Path, device: str, dtype: torch.dtype) -> tuple[Any, Any]:
+    """Return a model of transformers, on a device, and its tokenizer.
+
+    Args:
+        folder: A folder with safetensors weights, configuration and tokenizer.
+        device: Where to run it.
+        dtype: Number format of its weights.
+
+    Raises:
+        ModelError: The folder holds no model that transformers can load.
+    """
+    options = {"local_files_only": True, "trust_remote_code": False}
+    try:
+        with quiet():
+            tokenizer = transformers.AutoTokenizer.from_pretrained(folder, **options)
+            model = transformers.AutoModelForCausalLM.from_pretrained(
+                folder, dtype=dtype, use_safetensors=True, **options
+            )
+        return model.to(device), tokenizer
+    except Exception as error:  # broken files raise anything at all
+        raise ModelError(f"{folder}: cannot be loaded: {error}") from error

@@ -29,7 +29,7 @@ def test_options_go_to_the_class() -> None:
         ("cross-encoder", {}, "cross-encoder:MODEL"),
         ("yes-no", {"window": 5}, "yes-no takes no window; it takes prompts, passage_tokens"),
         ("full-first-token", {"passes": 2}, "full-first-token takes no passes; it takes passage_"),
-        ("cross-encoder:x", {"window": 2}, "takes no window"),
+        ("cross-encoder:x", {"window": 2}, "takes no window; it takes no options"),
     ],
 )
 def test_what_a_method_does_not_take_is_refused(

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rag.core.errors import ModelError
 from rag.models.registry import resolve
 
 
@@ -53,20 +52,10 @@ class Base:
             ModelError: It is none that transformers can load.
         """
         import torch
-        import transformers
 
+        from rag.models.causal import load_causal
         from rag.models.gguf import converted
-        from rag.models.quiet import quiet
 
         kind = getattr(torch, dtype)
         folder = self.path if self.path.is_dir() else converted(self.path, kind)
-        options = {"local_files_only": True, "trust_remote_code": False}
-        try:
-            with quiet():
-                tokenizer = transformers.AutoTokenizer.from_pretrained(folder, **options)
-                model = transformers.AutoModelForCausalLM.from_pretrained(
-                    folder, dtype=kind, use_safetensors=True, **options
-                )
-            return model.to(device), tokenizer
-        except Exception as error:  # broken files raise anything at all
-            raise ModelError(f"{folder}: cannot be loaded: {error}") from error
+        return load_causal(folder, device, kind)
