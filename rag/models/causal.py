@@ -12,7 +12,7 @@ from transformers.cache_utils import Cache, DynamicLayer
 
 from rag.core.errors import ModelError
 from rag.models import attention
-from rag.models.key_values import GrowingLayer, State
+from rag.models.key_values import GrowingLayer, State, nothing_read
 from rag.models.quiet import quiet
 
 
@@ -39,8 +39,14 @@ class CausalModel:
         layers = transformers.DynamicCache(config=self._model.config).layers
         # Others keep a window or a running state, which cannot be cut at any token.
         self.full_attention = all(type(layer) is DynamicLayer for layer in layers)
-        if self.full_attention and torch.device(device).type == "cpu":
-            self._model.set_attn_implementation(attention.NAME)
+        self._attention = self._model.config._attn_implementation
+        capped = getattr(self._model.config, "attn_logit_softcapping", None)
+        if self.full_attention and torch.device(device).type == "cpu" and not capped:
+            self._attention = attention.NAME
+
+    def _attend_with(self, name: str) -> None:
+        if self._model.config._attn_implementation != name:
+            self._model.set_attn_implementation(name)
 
     @property
     def window(self) -> int | None:
@@ -48,6 +54,20 @@ class CausalModel:
         config = self._model.config.get_text_config(decoder=True)
         window: int | None = getattr(config, "max_position_embeddings", None)
         return window
+
+    @property
+    def vocabulary(self) -> int:
+        """Tokens that the model knows."""
+        return int(self._model.config.get_text_config(decoder=True).vocab_size)
+
+    @property
+    def rope_types(self) -> set[str]:
+        """How the model turns positions into rotations; empty if it uses none."""
+        config = self._model.config.get_text_config(decoder=True)
+        rope = getattr(config, "rope_parameters", None) or {}
+        # Some models have several, under the names of kinds of layers.
+        nested = [each for each in rope.values() if isinstance(each, dict)] or [rope]
+        return {each["rope_type"] for each in nested if "rope_type" in each}
 
     @property
     def end_tokens(self) -> frozenset[int]:
@@ -61,7 +81,7 @@ class CausalModel:
         cache = transformers.DynamicCache(config=self._model.config)
         if self.full_attention:
             cache = Cache(layers=[GrowingLayer() for _ in cache.layers])
-        return State(cache, torch.zeros(rows, 0, dtype=torch.long, device=self.device))
+        return nothing_read(rows, cache, self.device)
 
     def read(self, rows: Sequence[Sequence[int]], state: State, positions: int = 1) -> torch.Tensor:
         """Let each row of a batch read some tokens more, and change the state accordingly.
@@ -80,13 +100,17 @@ class CausalModel:
         mask = [[0] * pad + [1] * (longest - pad) for pad in pads]
         read = torch.tensor(mask, device=self.device)
         state.mask = torch.cat((state.mask, read), dim=1)
+        numbers = (state.mask.cumsum(-1) - 1).clamp(min=0)[:, -longest:]
+        self._attend_with(attention.NAME if state.contexts else self._attention)
         output = self._model(
             input_ids=torch.tensor(ids, device=self.device),
             attention_mask=state.mask,
-            position_ids=(state.mask.cumsum(-1) - 1).clamp(min=0)[:, -longest:],
+            position_ids=numbers + state.skips[:, None],
             past_key_values=state.cache,
             use_cache=True,
             logits_to_keep=positions,
+            # Keywords that a model does not know reach its attention function.
+            **({"contexts": state.contexts} if state.contexts else {}),
         )
         logits: torch.Tensor = output.logits
         return logits

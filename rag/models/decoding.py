@@ -20,7 +20,7 @@ class Draft:
     """A reply being written.
 
     Args:
-        prompt: Tokens of the prompt.
+        prompt: Tokens of the prompt, in a form that has a length.
         sampling: How to generate.
         tokenizer: The backend tokenizer, to turn tokens into text.
         end_tokens: Tokens that end a reply.
@@ -31,7 +31,7 @@ class Draft:
 
     def __init__(
         self,
-        prompt: Sequence[int],
+        prompt: Any,
         sampling: Sampling,
         tokenizer: Any,
         end_tokens: frozenset[int],

@@ -10,6 +10,8 @@ import torch
 from torch.nn.functional import pad
 from transformers.cache_utils import Cache, DynamicLayer
 
+from rag.models.shared_contexts import SharedContexts, put_together
+
 # New columns that a full buffer gets: a copy of it is spread over that many steps.
 _ROOM = 128
 
@@ -77,10 +79,15 @@ class State:
     Args:
         cache: Keys and values of every layer.
         mask: 1 for tokens, 0 elsewhere; shape (rows, columns).
+        skips: How far the position of what a row reads next is past the number of its tokens;
+            shape (rows,).
+        contexts: Further keys and values, which rows see but do not own.
     """
 
     cache: Cache
     mask: torch.Tensor
+    skips: torch.Tensor
+    contexts: SharedContexts | None = None
 
     @property
     def columns(self) -> int:
@@ -98,7 +105,8 @@ class State:
             rows.pop()
         index = torch.tensor(rows, dtype=torch.long, device=self.mask.device)
         self.cache.batch_select_indices(index)
-        self.mask = self.mask[index]
+        self.mask, self.skips = self.mask[index], self.skips[index]
+        self.contexts = self.contexts and self.contexts.of_rows(rows)
         self._trim()
         return rows
 
@@ -122,6 +130,12 @@ class State:
         keys = torch.stack([layer.keys[row].index_select(1, columns) for layer in layers])
         values = torch.stack([layer.values[row].index_select(1, columns) for layer in layers])
         return torch.stack((keys, values))
+
+
+def nothing_read(rows: int, cache: Cache, device: str) -> State:
+    """Return the state of rows that have read nothing, whose keys and values go into a cache."""
+    mask = torch.zeros(rows, 0, dtype=torch.long, device=device)
+    return State(cache, mask, mask.new_zeros(rows))
 
 
 def state_of(parts: Sequence[Sequence[torch.Tensor]], room: int) -> State:
@@ -150,7 +164,7 @@ def state_of(parts: Sequence[Sequence[torch.Tensor]], room: int) -> State:
     filled = [GrowingLayer() for _ in range(layers)]
     for layer, keys, values in zip(filled, both[0], both[1], strict=True):
         layer.fill(keys, values, longest)
-    return State(Cache(layers=filled), mask)
+    return State(Cache(layers=filled), mask, mask.new_zeros(len(parts)))
 
 
 def joined(states: Sequence[State]) -> State:
@@ -169,7 +183,12 @@ def joined(states: Sequence[State]) -> State:
             columns,
         )
         layers.append(layer)
-    return State(Cache(layers=layers), torch.cat(masks))
+    return State(
+        Cache(layers=layers),
+        torch.cat(masks),
+        torch.cat([state.skips for state in states]),
+        put_together([(state.contexts, state.mask.shape[0]) for state in states]),
+    )
 
 
 def _stacked(parts: Sequence[torch.Tensor], rows: int, columns: int) -> torch.Tensor:

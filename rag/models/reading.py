@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 import torch
 
@@ -13,7 +14,7 @@ from rag.models.prefix_cache import BLOCK, Block, PrefixCache
 
 # A position whose logits are needed takes a row over the whole vocabulary, many times the memory
 # that reading a token takes; it counts as this many tokens of a batch.
-_SCORED_POSITION = 8
+SCORED_POSITION = 8
 
 # Computing a beginning for itself takes a pass of its own; it pays from this many tokens saved.
 _WORTH_SHARING = 2 * BLOCK
@@ -36,6 +37,26 @@ class Reading:
     cached: list[int]
 
 
+P = TypeVar("P", contravariant=True)
+
+
+class PromptReader(Protocol[P]):
+    """What turns the tokens of prompts, in whatever form, into states to go on from."""
+
+    model: CausalModel
+
+    def read(
+        self, prompts: Sequence[P], positions: Sequence[int] | None = None
+    ) -> Iterator[Reading | tuple[list[int], Exception]]:
+        """Read prompts, and yield them in batches; see `Reader.read`."""
+
+    def columns(self, prompt: P) -> int:
+        """Return the columns that a prompt takes in a batch."""
+
+    def keep(self, prompt: P, written: Sequence[int], state: State, row: int) -> None:
+        """Keep what a row of a batch has read: its prompt and what was written after it."""
+
+
 class Reader:
     """Reads prompts with a model, keeping what the next ones may begin with.
 
@@ -54,8 +75,8 @@ class Reader:
         self, model: CausalModel, batch_tokens: int, chunk_tokens: int, prefix_bytes: int
     ) -> None:
         self.model = model
-        self._batch_tokens = batch_tokens
-        self._chunk_tokens = chunk_tokens
+        self.batch_tokens = batch_tokens
+        self.chunk_tokens = chunk_tokens
         self.prefixes = PrefixCache(prefix_bytes if model.full_attention else 0)
 
     def read(
@@ -76,7 +97,11 @@ class Reader:
             self.prefixes.longest(ids, len(ids) - last)
             for ids, last in zip(prompts, needed, strict=True)
         ]
-        for rows in self._batches(prompts, needed, blocks):
+        held = [
+            len(ids) + SCORED_POSITION * last for ids, last in zip(prompts, needed, strict=True)
+        ]
+        fresh = [len(ids) - len(known) * BLOCK for ids, known in zip(prompts, blocks, strict=True)]
+        for rows in batches(held, fresh, self.batch_tokens, self.chunk_tokens):
             try:
                 reading = self._read(
                     rows,
@@ -94,8 +119,14 @@ class Reader:
                 ]
                 yield reading
 
-    def keep(self, tokens: Sequence[int], state: State, row: int) -> None:
+    def columns(self, prompt: Sequence[int]) -> int:
+        """Return the columns that a prompt takes in a batch."""
+        return len(prompt)
+
+    def keep(self, prompt: Sequence[int], written: Sequence[int], state: State, row: int) -> None:
         """Keep what a row of a batch has read, for those that begin like it."""
+        read = int(state.mask[row].sum())
+        tokens = [*prompt, *written][:read]
         self.prefixes.add(tokens, lambda first, last: state.slice(row, first, last))
 
     def _share(self, prompts: Sequence[Sequence[int]]) -> dict[int, int]:
@@ -119,29 +150,6 @@ class Reader:
                     known[shared[number][0]] = cached
         return known
 
-    def _batches(
-        self,
-        prompts: Sequence[Sequence[int]],
-        needed: Sequence[int],
-        blocks: Sequence[Sequence[Block]],
-    ) -> Iterator[list[int]]:
-        """Yield prompts in batches, dearest first, so that memory runs out at once or never."""
-        fresh = [len(ids) - len(known) * BLOCK for ids, known in zip(prompts, blocks, strict=True)]
-        batch: list[int] = []
-        held = 0
-        for row in sorted(range(len(prompts)), key=lambda row: -fresh[row]):
-            held_with = max(held, len(prompts[row]) + _SCORED_POSITION * needed[row])
-            rows = len(batch) + 1
-            if batch and (
-                rows * held_with > self._batch_tokens or rows * fresh[batch[0]] > self._chunk_tokens
-            ):
-                yield batch
-                batch, held_with = [], len(prompts[row]) + _SCORED_POSITION * needed[row]
-            batch.append(row)
-            held = held_with
-        if batch:
-            yield batch
-
     def _read(
         self,
         rows: list[int],
@@ -158,8 +166,35 @@ class Reader:
             state = self.model.nothing_read(len(prompts))
         logits = self.model.read(fresh, state, positions)
         for row, ids in enumerate(prompts):
-            self.keep(ids, state, row)
+            self.keep(ids, (), state, row)
         return Reading(rows, logits, state, cached)
+
+
+def batches(
+    held: Sequence[int], fresh: Sequence[int], batch_tokens: int, chunk_tokens: int
+) -> Iterator[list[int]]:
+    """Yield the numbers of prompts in batches, dearest first.
+
+    So memory runs out at once or never.
+
+    Args:
+        held: Tokens that each takes in memory.
+        fresh: Tokens of each that are computed.
+        batch_tokens: Tokens that are held at once, padding included.
+        chunk_tokens: Tokens that are computed in one pass, padding included.
+    """
+    batch: list[int] = []
+    longest = 0
+    for row in sorted(range(len(fresh)), key=lambda row: -fresh[row]):
+        longest_with = max(longest, held[row])
+        rows = len(batch) + 1
+        if batch and (rows * longest_with > batch_tokens or rows * fresh[batch[0]] > chunk_tokens):
+            yield batch
+            batch, longest_with = [], held[row]
+        batch.append(row)
+        longest = longest_with
+    if batch:
+        yield batch
 
 
 def _common(prompts: Sequence[Sequence[int]]) -> dict[int, int]:

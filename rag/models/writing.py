@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 
@@ -12,7 +13,7 @@ from rag.core.errors import Cancelled
 from rag.models.decoding import Draft, pick_tokens
 from rag.models.key_values import State, joined
 from rag.models.lanes import lane
-from rag.models.reading import Reader, Reading
+from rag.models.reading import PromptReader, Reading
 
 
 class Writer:
@@ -28,7 +29,9 @@ class Writer:
         text_of: The text of a token.
     """
 
-    def __init__(self, reader: Reader, batch_tokens: int, text_of: Callable[[int], str]) -> None:
+    def __init__(
+        self, reader: PromptReader[Any], batch_tokens: int, text_of: Callable[[int], str]
+    ) -> None:
         self._reader = reader
         self._model = reader.model
         self._batch_tokens = batch_tokens
@@ -44,7 +47,7 @@ class Writer:
     def submit(self, drafts: Sequence[Draft]) -> None:
         """Have replies written; each draft's `done` is set at its end."""
         # Dearest first, so that memory runs out at once or never.
-        self._inbox.append(sorted(drafts, key=lambda draft: -_room(draft)))
+        self._inbox.append(sorted(drafts, key=lambda draft: -self._room(draft)))
         with self._waking:
             if not self._awake:
                 lane(self._model.device).submit(self._turn)
@@ -97,9 +100,9 @@ class Writer:
 
     def _fitting(self) -> list[Draft]:
         chosen: list[Draft] = []
-        longest = max(map(_room, self._live), default=0)
+        longest = max(map(self._room, self._live), default=0)
         for draft in self._waiting:
-            longest = max(longest, _room(draft))
+            longest = max(longest, self._room(draft))
             rows = len(self._live) + len(chosen) + 1
             if rows > 1 and rows * longest > self._batch_tokens:
                 break
@@ -111,6 +114,9 @@ class Writer:
         for _ in chosen:
             self._waiting.popleft()
         return chosen
+
+    def _room(self, draft: Draft) -> int:
+        return self._reader.columns(draft.prompt) + draft.sampling.max_tokens
 
     def _step(self, state: State) -> None:
         """Write a token more of every live draft."""
@@ -130,9 +136,8 @@ class Writer:
         if not (ended and self._state):
             return
         for row in ended:
-            read = int(self._state.mask[row].sum())
             draft = self._live[row]
-            self._reader.keep([*draft.prompt, *draft.tokens][:read], self._state, row)
+            self._reader.keep(draft.prompt, draft.tokens, self._state, row)
         self._live = [self._live[row] for row in self._state.drop(ended)]
         if not self._live:
             self._state = None
@@ -148,7 +153,3 @@ class Writer:
         for draft in drafts:
             draft.error = error
             draft.end()
-
-
-def _room(draft: Draft) -> int:
-    return len(draft.prompt) + draft.sampling.max_tokens

@@ -32,7 +32,7 @@ class Cited:
     notes: tuple[str, ...] = ()
 
 
-def cite(reply: str, question: str, hits: Sequence[Hit]) -> Cited:
+def cite(reply: str, question: str, hits: Sequence[Hit], *, numbered: bool = True) -> Cited:
     """Find the support of each sentence of a reply and number it.
 
     A number that the model wrote narrows the search to that passage; one that is out of range or
@@ -43,6 +43,7 @@ def cite(reply: str, question: str, hits: Sequence[Hit]) -> Cited:
         reply: What the model wrote; `[n]` refers to the n-th hit.
         question: The question.
         hits: The passages that the model was shown, best first.
+        numbered: Whether it was shown their numbers; if not, numbers in its reply mean nothing.
     """
     known = sentences(hits)
     numbers: dict[Sentence, int] = {}
@@ -50,10 +51,10 @@ def cite(reply: str, question: str, hits: Sequence[Hit]) -> Cited:
     unsupported: list[str] = []
     dropped = 0
     for claim, marked in _claims(reply):
-        named = {number - 1 for number in marked}
+        named = {number - 1 for number in marked if numbered}
         support = best_support(claim, question, (s for s in known if s.hit in named), hits)
         if support is None:
-            dropped += len(marked)
+            dropped += len(named)
             support = best_support(claim, question, known, hits)
         if support is None:
             unsupported.append(claim)

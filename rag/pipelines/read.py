@@ -90,7 +90,8 @@ class RetrieveAndRead(Pipeline):
             notes.append(f"passages left out for lack of room: {len(hits) - shown} of {len(hits)}")
         if reply.finish == "length":
             notes.append(f"the reply was cut at {self.sampling.max_tokens} tokens")
-        return _answer(question, reply, hits[:shown], notes)
+        numbered = "{number}" in self.template.context
+        return _answer(question, reply, hits[:shown], notes, numbered=numbered)
 
     async def _find(self, question: str, where: Where | None) -> Ranking:
         if self.reranker is None:
@@ -112,10 +113,12 @@ def _unread(question: str, hits: Sequence[Hit], reason: str, notes: Sequence[str
     return replace(answer, notes=(*notes, f"no model read the passages: {reason}"))
 
 
-def _answer(question: str, reply: Reply, hits: Sequence[Hit], notes: list[str]) -> Answer:
+def _answer(
+    question: str, reply: Reply, hits: Sequence[Hit], notes: list[str], *, numbered: bool
+) -> Answer:
     if _REFUSAL in reply.text.lower():
         return Answer(NOT_ANSWERED, supported=False, hits=tuple(hits), notes=tuple(notes))
-    cited = cite(reply.text, question, hits)
+    cited = cite(reply.text, question, hits, numbered=numbered)
     notes = [*notes, *cited.notes]
     if cited.unsupported:
         said = " ".join(cited.unsupported)

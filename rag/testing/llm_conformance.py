@@ -298,7 +298,8 @@ class LLMConformance:
         room = Sampling(max_tokens=llm.context_window)
         with pytest.raises(ContextOverflow) as caught:
             llm.generate(prompts[:1], room)
-        assert caught.value.limit == llm.context_window
+        # Contexts that share positions can exceed what one text may have.
+        assert 0 < caught.value.limit <= llm.context_window
         if "exact_counts" in llm.capabilities:
             needed = llm.count_tokens(prompts[:1])[0] + llm.context_window
             assert caught.value.tokens == needed

@@ -9,9 +9,21 @@ from rag.core.templates import load_template, templates
 from tests.pipelines.passages import LIMITS, WAL, hit
 
 
-def test_passages_are_numbered_by_rank_and_the_best_is_nearest_the_question() -> None:
+def test_passages_are_numbered_by_rank_where_a_template_says_so(tmp_path: Path) -> None:
+    (tmp_path / "read.toml").write_text(
+        'description = "d"\nquestion = "{question}"\ncontext = "{number}: {text}"'
+    )
+    prompt = load_template("read", tmp_path).render("What?", (WAL, LIMITS))
+    assert [context.split(":")[0] for context in prompt.contexts] == ["2", "1"]
+
+
+def test_a_passage_to_read_is_the_same_text_at_any_rank() -> None:
+    first = load_template("read").render("What?", (WAL, LIMITS)).contexts
+    assert load_template("read").render("Why?", (LIMITS, WAL)).contexts == first[::-1]
+
+
+def test_the_best_passage_is_nearest_the_question() -> None:
     prompt = load_template("read").render("What?", (WAL, LIMITS))
-    assert ['number="2"' in prompt.contexts[0], 'number="1"' in prompt.contexts[1]] == [True] * 2
     assert WAL.passage.text in prompt.contexts[1]
     assert "What?" in prompt.question
     best_first = load_template("read").render("What?", (WAL, LIMITS), nearest=False)
@@ -31,7 +43,7 @@ def test_a_passage_cannot_end_its_own_fence(attack: str) -> None:
     context = load_template("read").render("?", (hit(attack, title=attack),)).contexts[0]
     bare = "".join(context.lower().split())
     assert (bare.count("<passage"), bare.count("</passage")) == (1, 1)
-    assert context.splitlines()[0].count('"') == 4, "the label ends where it should"
+    assert context.splitlines()[0].count('"') == 2, "the label ends where it should"
 
 
 @given(st.text(), st.text())

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from transformers import MistralConfig, MistralForCausalLM
 
 from rag.core.generation import Prompt, Sampling
-from rag.models.reading import Reader, _common
+from rag.models.reading import _common, batches
 from rag.models.transformers_llm import TransformersLLM
 from rag.testing.llm_conformance import written
 from tests.models.conftest import MakeModel
@@ -121,16 +121,12 @@ def test_common_beginnings() -> None:
     assert _common([[*a], [*a]]) == {}
 
 
-def test_batches_keep_to_both_budgets(plain: TransformersLLM) -> None:
-    def batches(lengths: list[int], held: int, chunk: int, positions: int = 1) -> list[list[int]]:
-        reader = Reader(plain._model, held, chunk, 0)
-        rows = [[0] * length for length in lengths]
-        return list(reader._batches(rows, [positions] * len(rows), [[]] * len(rows)))
-
-    assert batches([5, 30, 10, 1000, 9, 30], 10_000, 60) == [[3], [1, 5], [2, 4, 0]]
-    assert batches([30, 30, 30], 2 * 38, 1000) == [[0, 1], [2]]
-    assert batches([30, 30, 30], 200, 1000, positions=20) == [[0], [1], [2]]
-    assert batches([], 10, 10) == []
+def test_batches_keep_to_both_budgets() -> None:
+    lengths = [5, 30, 10, 1000, 9, 30]
+    assert list(batches(lengths, lengths, 10_000, 60)) == [[3], [1, 5], [2, 4, 0]]
+    assert list(batches([38] * 3, [30] * 3, 2 * 38, 1000)) == [[0, 1], [2]]
+    assert list(batches([190] * 3, [30] * 3, 200, 1000)) == [[0], [1], [2]]
+    assert list(batches([], [], 10, 10)) == []
 
 
 def test_models_with_a_window_compute_everything(make_model: MakeModel) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, Gemma2Config, Gemma2ForCausalLM
 
 from rag.core.errors import BatchError, ContextOverflow, InputError, ModelError, ModelNotFound
 from rag.core.generation import Prompt, Reply, Sampling
@@ -327,3 +327,33 @@ class TestLoading:
         llm = TransformersLLM(tiny, dtype="bfloat16")
         replies = llm.generate(PROMPTS, Sampling(max_tokens=4, temperature=0.7, seed=1))
         assert all(reply.output_tokens for reply in replies)
+
+
+def test_scores_that_a_model_caps_are_capped(make_model: MakeModel) -> None:
+    folder = make_model()
+    torch.manual_seed(0)
+    config = Gemma2Config(
+        vocab_size=500,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=16,
+        layer_types=["full_attention"] * 2,
+        attn_logit_softcapping=0.5,
+        initializer_range=0.5,
+        eos_token_id=2,
+        pad_token_id=None,
+    )
+    Gemma2ForCausalLM(config).save_pretrained(folder)
+    llm = TransformersLLM(folder, dtype="float32")
+    prompt = Prompt("What does the tower weigh?")
+    (score,) = llm.score([prompt], ["It is 330 metres tall."])
+    read = llm._encoder.render([prompt])[0] + llm._encoder.encode(["It is 330 metres tall."])[0]
+    model = AutoModelForCausalLM.from_pretrained(folder, attn_implementation="eager")
+    with torch.inference_mode():
+        logprobs = model(torch.tensor([read])).logits[0].log_softmax(-1)
+    count = len(score.token_logprobs)
+    expected = [float(logprobs[place - 1, read[place]]) for place in range(-count, 0)]
+    assert score.token_logprobs == pytest.approx(expected, abs=1e-3)

@@ -41,6 +41,12 @@ def test_a_wrong_number_is_corrected_and_counted() -> None:
     assert cited.notes == ("citations dropped for lack of support: 1",)
 
 
+def test_numbers_that_were_not_shown_mean_nothing() -> None:
+    cited = cite("Use PRAGMA journal_mode=WAL [2].", QUESTION, HITS, numbered=False)
+    assert [c.document_id for c in cited.citations] == ["wal.html"]
+    assert (cited.text, cited.notes) == ("Use PRAGMA journal_mode=WAL. [1]", ())
+
+
 def test_what_no_passage_says_gets_no_citation() -> None:
     cited = cite("Set the environment variable SQLITE_FAST [1].", QUESTION, HITS)
     assert cited.citations == ()

@@ -1,0 +1,12 @@
+"""Parallel-encoded context caches: every passage is read once, for any number of questions."""
+
+from rag.core.extras import require
+
+# What follows needs it, and would fail with an error that does not say how to get it.
+require("torch", extra="local", needed_for="contexts that are encoded in parallel")
+
+from rag.context.parallel_llm import ParallelLLM  # noqa: E402
+from rag.context.settings import ApeSettings  # noqa: E402
+from rag.context.store import ContextStore  # noqa: E402
+
+__all__ = ["ApeSettings", "ContextStore", "ParallelLLM"]

@@ -1,0 +1,210 @@
+"""Finds settings of parallel encoding for a model, and measures what they cost it.
+
+Quality is how likely the model finds right answers: unlike the words that it writes, this changes
+with every change of the attention, so that few questions say much.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import date
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rag.context.calibration import Calibration, Measurement, Share, Trial
+from rag.context.calibration_examples import Example, load_examples
+from rag.context.settings import ApeSettings
+from rag.core.errors import InputError
+from rag.core.progress import Progress, silent
+from rag.core.protocols import LLM
+
+if TYPE_CHECKING:
+    from rag.context.parallel_llm import ParallelLLM
+    from rag.context.store import ContextStore
+    from rag.models.transformers_llm import TransformersLLM
+
+GRID = tuple(tenths / 10 for tenths in range(10, 0, -1))
+"""Temperatures and scales that are tried."""
+
+_ROUNDS = 3
+_ANSWERS = 3
+_FEWEST = 8
+_SAMPLES = 10_000
+
+
+def calibrate(
+    llm: TransformersLLM,
+    *,
+    store: ContextStore | None = None,
+    examples: Sequence[Example] | None = None,
+    sequential: Sequence[int] = (1, 2, 3),
+    minimum_share: float = 0.95,
+    progress: Progress = silent,
+) -> Calibration:
+    """Find the temperature and scale that suit a model, and measure what they cost in quality.
+
+    The search is the greedy one of APE (arXiv 2502.05431, section 4): the best temperature, then
+    the best scale for it, then again until nothing changes. It sees one half of the questions; what
+    is reported, and decides, is measured on the other half.
+
+    Contexts are encoded once, so that a setting costs what reading the questions and answers costs.
+    With the questions that come with the toolkit, about 40 settings are tried on 24 of them.
+
+    Args:
+        llm: The model.
+        store: Where encoded contexts are kept; in memory alone unless given.
+        examples: Questions to measure with, at least 8 of each kind; by default those of
+            `load_examples`.
+        sequential: Numbers of contexts to read in sequence, the last ones of a prompt; each is
+            measured with the best temperature and scale.
+        minimum_share: The share of sequential encoding's quality that each kind of question has to
+            keep for parallel encoding to be allowed.
+        progress: Told how many settings were tried, and how many measured.
+
+    Raises:
+        InputError: There are too few examples of a kind, or `minimum_share` is not above 0.
+    """
+    from rag.context.parallel_llm import ParallelLLM
+
+    if not minimum_share > 0:
+        raise InputError(f"minimum_share is {minimum_share}; it must be above 0")
+    first, second = _halves(load_examples() if examples is None else examples)
+    parallel = ParallelLLM(llm, ApeSettings(), store=store)
+
+    searched = _Comparison(llm, parallel, first, progress)
+    trials = greedy_search(searched.share, progress)
+    best = max(trials, key=lambda trial: trial.share).settings
+
+    held_out = _Comparison(llm, parallel, second, progress)
+    settings = [
+        ApeSettings(),
+        best,
+        *(replace(best, sequential=count) for count in sorted(set(sequential))),
+    ]
+    measured = []
+    for number, each in enumerate(settings, 1):
+        measured.append(held_out.measure(each))
+        progress("measuring settings", number, len(settings))
+    plain, tuned, *hybrid = measured
+    return Calibration(
+        model=llm.name,
+        revision=llm.revision,
+        date=date.today().isoformat(),
+        minimum_share=minimum_share,
+        search=tuple(trials),
+        plain=plain,
+        tuned=tuned,
+        hybrid=tuple(hybrid),
+    )
+
+
+def greedy_search(
+    share: Callable[[ApeSettings], float], progress: Progress = silent
+) -> list[Trial]:
+    """Try temperatures at scale 1, then scales at the best one, and so on while it helps.
+
+    Args:
+        share: Says how good settings are; asked once for each.
+        progress: Told how many settings were tried.
+
+    Returns:
+        The settings tried, in order.
+    """
+    tried: dict[ApeSettings, float] = {}
+    best = ApeSettings()
+    for _ in range(_ROUNDS):
+        start = best
+        for name in ("temperature", "scale"):
+            changes: list[dict[str, Any]] = [{name: value} for value in GRID]
+            line = [replace(best, **change) for change in changes]
+            for settings in line:
+                if settings not in tried:
+                    tried[settings] = share(settings)
+                    progress("trying settings", len(tried), None)
+            best = max(line, key=tried.__getitem__)
+        if best == start:
+            break
+    return [Trial(settings, value) for settings, value in tried.items()]
+
+
+def answer_logprob(llm: LLM, example: Example) -> float:
+    """Return the log-probability per token of the likeliest accepted answer, as the whole reply.
+
+    Of more than three accepted answers the first three are tried.
+    """
+    answers = example.answers[:_ANSWERS]
+    scores = llm.score([example.prompt] * len(answers), answers)
+    return max(fmean(score.token_logprobs) for score in scores)
+
+
+def share_of(log_ratios: Sequence[float]) -> Share:
+    """Return the geometric mean of ratios, and its percentile-bootstrap interval (Efron 1979).
+
+    Args:
+        log_ratios: Natural logarithm of the ratio of each question.
+    """
+    rng = np.random.default_rng(0)
+    means = rng.choice(log_ratios, (_SAMPLES, len(log_ratios))).mean(axis=1)
+    low, high = np.exp(np.quantile(means, [0.025, 0.975])).tolist()
+    return Share(math.exp(fmean(log_ratios)), low, high, len(log_ratios))
+
+
+class _Comparison:
+    """Compares parallel encoding with sequential encoding on the same questions.
+
+    Args:
+        llm: The model, which encodes sequentially.
+        parallel: The same model, with any settings.
+        examples: The questions.
+        progress: Told how many of them were read.
+    """
+
+    def __init__(
+        self,
+        llm: LLM,
+        parallel: ParallelLLM,
+        examples: Sequence[Example],
+        progress: Progress,
+    ) -> None:
+        self._parallel = parallel
+        self._examples = examples
+        parallel.prefill([each.prompt for each in examples], progress)
+        self._sequential = []
+        for number, each in enumerate(examples, 1):
+            self._sequential.append(answer_logprob(llm, each))
+            progress("reading sequentially", number, len(examples))
+
+    def share(self, settings: ApeSettings) -> float:
+        """Return the share over all questions."""
+        return math.exp(fmean(self._log_ratios(settings)))
+
+    def measure(self, settings: ApeSettings) -> Measurement:
+        """Return the share for each kind of question."""
+        by_kind: dict[str, list[float]] = {}
+        for example, ratio in zip(self._examples, self._log_ratios(settings), strict=True):
+            by_kind.setdefault(example.kind, []).append(ratio)
+        return Measurement(settings, {kind: share_of(each) for kind, each in by_kind.items()})
+
+    def _log_ratios(self, settings: ApeSettings) -> list[float]:
+        llm = self._parallel.with_settings(settings)
+        return [
+            answer_logprob(llm, example) - sequential
+            for example, sequential in zip(self._examples, self._sequential, strict=True)
+        ]
+
+
+def _halves(examples: Sequence[Example]) -> tuple[list[Example], list[Example]]:
+    """Split examples so that both halves have the same kinds and numbers of contexts."""
+    kinds = Counter(each.kind for each in examples)
+    if min(kinds.values(), default=0) < _FEWEST:
+        counted = ", ".join(f"{count} {kind}" for kind, count in kinds.items()) or "none"
+        raise InputError(
+            f"too few questions to calibrate with ({counted}); give {_FEWEST} or more of each kind"
+        )
+    ordered = sorted(examples, key=lambda each: (each.kind, len(each.prompt.contexts)))
+    return ordered[::2], ordered[1::2]
