@@ -1,7 +1,8 @@
 """Rerankers side by side, on one model, one data set and one first stage.
 
     python benchmarks/reranking.py DATASET [--run RUN] [--llm MODEL] [--methods A,B,…] [--queries N]
-        [--depth 20] [--window 20] [--top-k 10] [--passage-tokens 64] [--shuffle] [--ratio]
+        [--depth 20] [--window 20] [--top-k 10] [--passage-tokens 64] [--shuffle]
+        [--ratio | --cached]
 
 DATASET is a folder in BEIR's layout. The first stage is a TREC run, such as `rag eval retrieval
 DATASET --save RUN` writes, or else the lists in the data set's `candidates.jsonl`. For each method
@@ -13,6 +14,10 @@ order, the same for all methods: a model that copies the order it is shown gains
 
 With `--ratio` it compares FIRST with generated permutations on the same windows instead: one query
 at a time, in turns, in one window of the first `--depth`; the last line is the ratio of seconds.
+
+With `--cached` it compares query likelihood over passages that were encoded once, in an earlier run
+of the same queries, with reading them for every query, in turns. A prompt has one passage, so both
+compute the same.
 """
 
 import argparse
@@ -22,6 +27,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
 
+from rag.context import ApeSettings, ParallelLLM
+from rag.core.protocols import LLM
 from rag.core.usage import Usage
 from rag.evaluation import (
     Metric,
@@ -66,15 +73,15 @@ class Comparison:
         }
         return [document for document in self.dataset.documents() if document.id in ids]
 
-    def rerank(self, method: str, queries: Sequence[Query]) -> RerankReport:
-        """Rerank the lists of some queries, with nothing kept from before."""
+    def rerank(self, method: str, queries: Sequence[Query], llm: LLM | None = None) -> RerankReport:
+        """Rerank the lists of some queries, with no beginnings kept from before."""
         options = {"passage_tokens": self.args.passage_tokens}
         if method.startswith(("sliding", "tournament-")):
             options["window"] = self.args.window
         # On the model's thread, which may still be keeping what the last replies read.
         on_lane(self.llm._model.device, self._forget)
         return rerank_run(
-            load_reranker(method, self.llm, **options),
+            load_reranker(method, llm or self.llm, **options),
             queries,
             self.run,
             self.documents,
@@ -141,6 +148,25 @@ class Comparison:
         first, written = (sum(each.seconds for each in reports[method]) for method in methods)
         print(f"seconds of FIRST to those of generated permutations: {first / written:.2f}")
 
+    def cached(self) -> None:
+        """Print how query likelihood over encoded passages compares with reading them."""
+        parallel = ParallelLLM(self.llm, ApeSettings())
+        ways: dict[str, LLM] = {"read every time": self.llm, "encoded once": parallel}
+        first = self.rerank("query-likelihood", self.queries, parallel)
+        print(f"encoding and first run: {first.seconds:.1f} s")
+        seconds = dict.fromkeys(ways, 0.0)
+        rankings: dict[str, dict] = {name: {} for name in ways}
+        for query in self.queries:
+            for name, llm in ways.items():
+                report = self.rerank("query-likelihood", [query], llm)
+                seconds[name] += report.seconds
+                rankings[name] |= report.run.rankings
+        for name in ways:
+            ndcg = fmean(self.ndcg(Run(name, rankings[name])).values())
+            print(f"{name:16} nDCG@10 {ndcg:.4f}, {seconds[name]:.2f} s")
+        read, encoded = seconds.values()
+        print(f"seconds of passages encoded once to those read every time: {encoded / read:.3f}")
+
 
 def shuffled(run: Run, depth: int) -> Run:
     """Return a run with the first documents of each ranking in random order."""
@@ -167,6 +193,7 @@ def main() -> None:
     parser.add_argument("--passage-tokens", type=int, default=64)
     parser.add_argument("--shuffle", action="store_true")
     parser.add_argument("--ratio", action="store_true")
+    parser.add_argument("--cached", action="store_true")
     args = parser.parse_args()
     comparison = Comparison(args)
     print(
@@ -175,6 +202,8 @@ def main() -> None:
     )
     if args.ratio:
         comparison.ratio()
+    elif args.cached:
+        comparison.cached()
     else:
         comparison.table()
 

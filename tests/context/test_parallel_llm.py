@@ -38,6 +38,16 @@ class TestConformance(LLMConformance):
         return ParallelLLM(self._plain, ApeSettings(0.8, 0.9), ram_bytes=1 << 20)
 
 
+@pytest.mark.gpu
+class TestConformanceOnAGpu(LLMConformance):
+    @pytest.fixture(autouse=True)
+    def _model(self, tiny: Path) -> None:
+        self._plain = TransformersLLM(tiny, dtype="float32", device="cuda")
+
+    def make_llm(self) -> LLM:
+        return ParallelLLM(self._plain, ApeSettings(0.8, 0.9), gpu_bytes=1 << 20)
+
+
 class TestConformanceOfHybridMode(TestConformance):
     def make_llm(self) -> LLM:
         return ParallelLLM(self._plain, ApeSettings(0.8, 0.9, 1), ram_bytes=1 << 20)
@@ -61,6 +71,16 @@ def test_a_context_is_read_once_in_any_order_and_company(llm: ParallelLLM) -> No
     for prompt, reply in zip(others, llm.generate(others, BRIEF), strict=True):
         (question,) = llm.count_tokens([Prompt(prompt.question, "Be brief.")])
         assert reply.input_tokens - reply.cached_tokens < question
+
+
+def test_worked_examples_are_read_once_for_all_questions(llm: ParallelLLM) -> None:
+    shots = tuple(f"Question: How tall is tower {n}?\nAnswer: {n * 33} metres" for n in range(8))
+    first = Prompt("Question: Why?", "Answer as in the examples.", (*shots, *PASSAGES[:2]))
+    second = Prompt("Question: Where?", "Answer as in the examples.", (*shots, *PASSAGES[2:4]))
+    llm.generate([first], BRIEF)
+    (reply,) = llm.generate([second], BRIEF)
+    (new,) = llm.count_tokens([Prompt("Question: Where?", contexts=PASSAGES[2:4])])
+    assert reply.input_tokens - reply.cached_tokens <= new
 
 
 def test_what_one_prompt_of_a_batch_computes_is_cached_for_the_others(llm: ParallelLLM) -> None:

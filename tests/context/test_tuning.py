@@ -93,7 +93,13 @@ def test_the_likeliest_of_three_answers_counts_by_token() -> None:
     assert likelihood("Rome", "Paris") == often
     assert likelihood("Paris Rome") == pytest.approx(math.sqrt(often * never))
     assert likelihood("Rome", "Bonn", "Oslo", "Paris") == never
-    assert [capability for capability, _ in llm.calls] == ["score"] * len(llm.calls)
+    assert {prompt.reply_prefix for _, prompts in llm.calls for prompt in prompts} == {"Answer:"}
+
+
+def test_a_reply_begins_as_the_prompt_says() -> None:
+    llm = EchoLLM()
+    answer_logprob(llm, Example(Prompt("where", reply_prefix="It is in"), ("Paris",), "single-hop"))
+    assert [prompts[0].reply_prefix for _, prompts in llm.calls] == ["It is in"]
 
 
 CITIES = "Paris Rome Bonn Oslo Bern Riga Cairo Lima Quito Delhi Tokyo Seoul Hanoi Dakar".split()
