@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 
 import torch
 
@@ -43,6 +43,10 @@ class ParallelReader:
         """Return the columns that a prompt's own tokens take in a batch."""
         return len(prompt.own)
 
+    def shared(self, prompt: SegmentedPrompt) -> dict[Hashable, int]:
+        """Return the tokens of a prompt's contexts, by what tells them apart."""
+        return {(prompt.prefix, context.tokens): len(context.tokens) for context in prompt.contexts}
+
     def keep(self, prompt: SegmentedPrompt, written: Sequence[int], state: State, row: int) -> None:
         """Keep what a row has read, unless it depends on contexts."""
         if not prompt.contexts:
@@ -63,10 +67,11 @@ class ParallelReader:
                 yield [bare[row] for row in reading[0]], reading[1]
         full = [row for row, prompt in enumerate(prompts) if prompt.contexts]
         for some in batches(
-            [len(prompts[row]) + SCORED_POSITION * needed[row] for row in full],
+            [len(prompts[row].own) + SCORED_POSITION * needed[row] for row in full],
             [len(prompts[row].tail) for row in full],
             self._plain.batch_tokens,
             self._plain.chunk_tokens,
+            [self.shared(prompts[row]) for row in full],
         ):
             rows = [full[place] for place in some]
             last = max(needed[row] for row in rows)

@@ -94,11 +94,13 @@ def segmented(
         else:
             head, end = encoder.without_system
             prefix = [*head, *opening]
-        # The first tokens of a text draw attention whatever they are: there have to be some that
-        # all contexts share.
-        prefix = prefix or encoder.empty
         own = tuple(contexts[text] for text in parallel)
-        found.append(SegmentedPrompt(tuple(prefix), own, (*question, *end, *reply)))
+        tail = (*question, *end, *reply)
+        if not prefix and (own or not tail):
+            # The first tokens of a text draw attention whatever they are (arXiv 2309.17453), so
+            # there have to be some that all contexts share.
+            prefix = encoder.empty
+        found.append(SegmentedPrompt(tuple(prefix), own, tail))
     return found
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
@@ -52,6 +52,9 @@ class PromptReader(Protocol[P]):
 
     def columns(self, prompt: P) -> int:
         """Return the columns that a prompt takes in a batch."""
+
+    def shared(self, prompt: P) -> Mapping[Hashable, int]:
+        """Return the tokens of what prompts of a batch read together, by what tells it apart."""
 
     def keep(self, prompt: P, written: Sequence[int], state: State, row: int) -> None:
         """Keep what a row of a batch has read: its prompt and what was written after it."""
@@ -123,6 +126,10 @@ class Reader:
         """Return the columns that a prompt takes in a batch."""
         return len(prompt)
 
+    def shared(self, prompt: Sequence[int]) -> Mapping[Hashable, int]:
+        """Return nothing: each prompt has a copy of what it begins with."""
+        return {}
+
     def keep(self, prompt: Sequence[int], written: Sequence[int], state: State, row: int) -> None:
         """Keep what a row of a batch has read, for those that begin like it."""
         read = int(state.mask[row].sum())
@@ -171,7 +178,11 @@ class Reader:
 
 
 def batches(
-    held: Sequence[int], fresh: Sequence[int], batch_tokens: int, chunk_tokens: int
+    held: Sequence[int],
+    fresh: Sequence[int],
+    batch_tokens: int,
+    chunk_tokens: int,
+    shared: Sequence[Mapping[Hashable, int]] = (),
 ) -> Iterator[list[int]]:
     """Yield the numbers of prompts in batches, dearest first.
 
@@ -182,17 +193,23 @@ def batches(
         fresh: Tokens of each that are computed.
         batch_tokens: Tokens that are held at once, padding included.
         chunk_tokens: Tokens that are computed in one pass, padding included.
+        shared: For each, tokens that are held once for all of a batch; see `PromptReader.shared`.
     """
     batch: list[int] = []
     longest = 0
+    common: dict[Hashable, int] = {}
     for row in sorted(range(len(fresh)), key=lambda row: -fresh[row]):
-        longest_with = max(longest, held[row])
+        longest = max(longest, held[row])
+        common |= shared[row] if shared else {}
         rows = len(batch) + 1
-        if batch and (rows * longest_with > batch_tokens or rows * fresh[batch[0]] > chunk_tokens):
+        if batch and (
+            rows * longest + sum(common.values()) > batch_tokens
+            or rows * fresh[batch[0]] > chunk_tokens
+        ):
             yield batch
-            batch, longest_with = [], held[row]
+            batch, longest = [], held[row]
+            common = dict(shared[row]) if shared else {}
         batch.append(row)
-        longest = longest_with
     if batch:
         yield batch
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 import torch
@@ -101,10 +101,14 @@ class Writer:
     def _fitting(self) -> list[Draft]:
         chosen: list[Draft] = []
         longest = max(map(self._room, self._live), default=0)
+        shared: dict[Hashable, int] = {}
+        for draft in self._live:
+            shared |= self._reader.shared(draft.prompt)
         for draft in self._waiting:
             longest = max(longest, self._room(draft))
+            shared |= self._reader.shared(draft.prompt)
             rows = len(self._live) + len(chosen) + 1
-            if rows > 1 and rows * longest > self._batch_tokens:
+            if rows > 1 and rows * longest + sum(shared.values()) > self._batch_tokens:
                 break
             chosen.append(draft)
         # Joining copies what the live ones have read, so a few of many wait for more to join.

@@ -129,6 +129,13 @@ def test_batches_keep_to_both_budgets() -> None:
     assert list(batches([], [], 10, 10)) == []
 
 
+def test_what_a_batch_shares_counts_once() -> None:
+    tens = [10] * 4
+    shared = [{"a": 50}, {"a": 50}, {"a": 50, "b": 30}, {"c": 60}]
+    assert list(batches(tens, tens, 120, 1000, shared)) == [[0, 1, 2], [3]]
+    assert list(batches(tens, tens, 100, 1000, shared)) == [[0, 1], [2], [3]]
+
+
 def test_models_with_a_window_compute_everything(make_model: MakeModel) -> None:
     folder = make_model()
     config = MistralConfig(
