@@ -22,11 +22,11 @@ class Share:
     """How likely right answers stay when contexts are encoded in parallel.
 
     Args:
-        value: Probability of an answer's token, divided by that with sequential encoding:
-            the geometric mean over questions. 1 is no loss.
+        value: Probability of an answer's token, the mean over questions, divided by that with
+            sequential encoding. 1 is no loss.
         low: Lower end of the 95 % bootstrap interval.
         high: Upper end.
-        questions: How many questions it is the mean of.
+        questions: How many questions there are.
     """
 
     value: _Positive

@@ -1,7 +1,9 @@
 """Finds settings of parallel encoding for a model, and measures what they cost it.
 
 Quality is how likely the model finds right answers. This changes with every change of attention,
-where the words that it writes do not, so that a few dozen questions tell settings apart.
+where the words that it writes do not, so that a few dozen questions tell settings apart. The mean
+is that of probabilities, not of their logarithms: these are ruled by questions that the model
+cannot answer in either way, with a probability of 0.0001 in one and 0.001 in the other.
 """
 
 from __future__ import annotations
@@ -142,16 +144,19 @@ def answer_logprob(llm: LLM, example: Example) -> float:
     return max(fmean(score.token_logprobs) for score in scores)
 
 
-def share_of(log_ratios: Sequence[float]) -> Share:
-    """Return the geometric mean of ratios, and its percentile-bootstrap interval (Efron 1979).
+def share_of(probabilities: Sequence[float], sequential: Sequence[float]) -> Share:
+    """Return the ratio of two means, and its percentile-bootstrap interval (Efron 1979).
 
     Args:
-        log_ratios: Natural logarithm of the ratio of each question.
+        probabilities: Of the answer of each question, with contexts encoded in parallel.
+        sequential: The same with sequential encoding.
     """
-    rng = np.random.default_rng(0)
-    means = rng.choice(log_ratios, (_SAMPLES, len(log_ratios))).mean(axis=1)
-    low, high = np.exp(np.quantile(means, [0.025, 0.975])).tolist()
-    return Share(math.exp(fmean(log_ratios)), low, high, len(log_ratios))
+    pairs = np.array([probabilities, sequential])
+    count = pairs.shape[1]
+    picks = np.random.default_rng(0).integers(0, count, (_SAMPLES, count))
+    ours, theirs = pairs[:, picks].mean(axis=-1)
+    low, high = np.quantile(ours / theirs, [0.025, 0.975]).tolist()
+    return Share(fmean(probabilities) / fmean(sequential), low, high, count)
 
 
 class _Comparison:
@@ -176,26 +181,32 @@ class _Comparison:
         parallel.prefill([each.prompt for each in examples], progress)
         self._sequential = []
         for number, each in enumerate(examples, 1):
-            self._sequential.append(answer_logprob(llm, each))
+            self._sequential.append(math.exp(answer_logprob(llm, each)))
             progress("reading sequentially", number, len(examples))
 
     def share(self, settings: ApeSettings) -> float:
         """Return the share over all questions."""
-        return math.exp(fmean(self._log_ratios(settings)))
+        return fmean(self._probabilities(settings)) / fmean(self._sequential)
 
     def measure(self, settings: ApeSettings) -> Measurement:
         """Return the share for each kind of question."""
-        by_kind: dict[str, list[float]] = {}
-        for example, ratio in zip(self._examples, self._log_ratios(settings), strict=True):
-            by_kind.setdefault(example.kind, []).append(ratio)
-        return Measurement(settings, {kind: share_of(each) for kind, each in by_kind.items()})
+        probabilities = self._probabilities(settings)
+        rows: dict[str, list[int]] = {}
+        for row, example in enumerate(self._examples):
+            rows.setdefault(example.kind, []).append(row)
+        return Measurement(
+            settings,
+            {
+                kind: share_of(
+                    [probabilities[row] for row in some], [self._sequential[row] for row in some]
+                )
+                for kind, some in rows.items()
+            },
+        )
 
-    def _log_ratios(self, settings: ApeSettings) -> list[float]:
+    def _probabilities(self, settings: ApeSettings) -> list[float]:
         llm = self._parallel.with_settings(settings)
-        return [
-            answer_logprob(llm, example) - sequential
-            for example, sequential in zip(self._examples, self._sequential, strict=True)
-        ]
+        return [math.exp(answer_logprob(llm, each)) for each in self._examples]
 
 
 def _halves(examples: Sequence[Example]) -> tuple[list[Example], list[Example]]:
