@@ -8,8 +8,9 @@
 Each question is asked with its contexts encoded sequentially, in parallel, in parallel with
 temperature T and scale S (APE, arXiv 2502.05431), and in parallel like that but for the last K
 contexts, which are read in sequence. Data sets are folders of FOLDER (`tests/data`) in BEIR's
-layout. Where a set has `candidates.jsonl`, questions come with those passages, in their order; in
-others with the relevant passage alone, and with it among hard distractors, in random order.
+layout. Where a set has `candidates.jsonl`, questions come with those passages; in others with the
+relevant passage alone, and with it among hard distractors. Passages stand in the order in which
+BM25 ranks them, the best nearest the question, as they would in a pipeline.
 
 Measured are the log-probability and the probability, per token, of the likeliest accepted answer
 after 'Answer:', and, unless `--no-replies` is given, exact match, F1 and accuracy of greedy replies
@@ -25,7 +26,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import random
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import product
@@ -84,13 +84,13 @@ def tasks(folder: Path, questions: int | None, distractors: int) -> Iterator[Tas
             shown = {dataset.name: dataset.candidates[query.id]}
         else:
             others = index.hardest(query.text, query.answers, gold, distractors)
-            mixed = random.Random(query.id).sample(gold + others, len(gold) + len(others))
             shown = {
                 f"{dataset.name}, relevant passage alone": gold,
-                f"{dataset.name}, {distractors} hard distractors": mixed,
+                f"{dataset.name}, {distractors} hard distractors": gold + others,
             }
         for name, ids in shown.items():
-            yield Task(name, query, template.render(query.text, [hits[each] for each in ids]))
+            ranking = [hits[each] for each in index.ranked(query.text, ids)]
+            yield Task(name, query, template.render(query.text, ranking))
 
 
 def arms(args: argparse.Namespace, llm: TransformersLLM) -> dict[str, LLM]:

@@ -1,7 +1,7 @@
 """Passages that are like a question and do not answer it: hard distractors."""
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from rank_bm25 import BM25Okapi
 
@@ -30,11 +30,15 @@ class Distractors:
         self, question: str, answers: Sequence[str], gold: Collection[str], count: int
     ) -> list[str]:
         """Return the ids of those that BM25 ranks highest, without any that state an answer."""
-        subject = [word for word in words(question) if word not in COMMON]
-        scores = dict(zip(self._words, self._index.get_scores(subject), strict=True))
-        ranking = sorted(scores, key=lambda each: -scores[each])
+        ranking = self.ranked(question, self._words)
         fit = [each for each in ranking if each not in gold and not self.states(each, answers)]
         return fit[:count]
+
+    def ranked(self, question: str, passage_ids: Iterable[str]) -> list[str]:
+        """Return the ids of passages in the order in which BM25 ranks them, best first."""
+        subject = [word for word in words(question) if word not in COMMON]
+        scores = dict(zip(self._words, self._index.get_scores(subject), strict=True))
+        return sorted(passage_ids, key=lambda each: -scores[each])
 
     def states(self, passage_id: str, answers: Sequence[str]) -> bool:
         """Say whether one of the answers stands in a passage."""

@@ -3,7 +3,8 @@
     python benchmarks/make_calibration_set.py FOLDER
 
 FOLDER holds `nq_train`, `nq_oracle` and `hotpotqa_train100` in BEIR's layout; the README beside the
-file that this writes says what they are. Questions and their order are drawn from a fixed seed.
+file that this writes says what they are. Questions are drawn from a fixed seed; their passages
+stand in the order in which BM25 ranks them, as they would in a pipeline.
 """
 
 import argparse
@@ -17,7 +18,7 @@ from hard_distractors import Distractors
 
 from rag.context.calibration_examples import CALIBRATION_SET
 
-SINGLE_HOP, MULTI_HOP = 32, 16
+SINGLE_HOP, MULTI_HOP = 32, 24
 PASSAGES = (5, 10)
 Record = dict[str, Any]
 
@@ -36,9 +37,15 @@ def corpus(folder: Path) -> dict[str, Record]:
     }
 
 
-def record(kind: str, query: Record, passages: list[Record], rng: random.Random) -> Record:
-    """Return a question with its passages in random order."""
-    rng.shuffle(passages)
+def index_of(passages: dict[str, Record]) -> Distractors:
+    """Return what ranks passages."""
+    return Distractors(
+        {passage_id: f"{each['title']} {each['text']}" for passage_id, each in passages.items()}
+    )
+
+
+def record(kind: str, query: Record, passages: list[Record]) -> Record:
+    """Return a question with its passages."""
     return {
         "id": query["id"],
         "kind": kind,
@@ -55,9 +62,7 @@ def single_hop(folder: Path, rng: random.Random) -> Iterator[Record]:
     Questions whose gold passage also answers one that quality is evaluated with are left out.
     """
     passages = corpus(folder / "nq_oracle")
-    distractors = Distractors(
-        {passage_id: f"{each['title']} {each['text']}" for passage_id, each in passages.items()}
-    )
+    distractors = index_of(passages)
     evaluated = {each["supporting_ids"][0] for each in read(folder / "nq_oracle" / "queries.jsonl")}
     queries = [
         query
@@ -69,7 +74,8 @@ def single_hop(folder: Path, rng: random.Random) -> Iterator[Record]:
         gold = query["supporting_ids"]
         count = PASSAGES[number % len(PASSAGES)] - len(gold)
         others = distractors.hardest(query["text"], query["answers"], gold, count)
-        yield record("single-hop", query, [passages[each] for each in (*gold, *others)], rng)
+        ranking = distractors.ranked(query["text"], (*gold, *others))
+        yield record("single-hop", query, [passages[each] for each in ranking])
 
 
 def multi_hop(folder: Path, rng: random.Random) -> Iterator[Record]:
@@ -84,8 +90,10 @@ def multi_hop(folder: Path, rng: random.Random) -> Iterator[Record]:
         and query["answers"][0] not in ("yes", "no")
         and len(shown[query["id"]]) == max(PASSAGES)
     ]
+    index = index_of(passages)
     for query in rng.sample(queries, MULTI_HOP):
-        yield record("multi-hop", query, [passages[each] for each in shown[query["id"]]], rng)
+        ranking = index.ranked(query["text"], shown[query["id"]])
+        yield record("multi-hop", query, [passages[each] for each in ranking])
 
 
 def main() -> None:

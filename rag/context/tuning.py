@@ -29,12 +29,15 @@ from rag.core.protocols import LLM
 from rag.models.transformers_llm import TransformersLLM
 
 GRID = tuple(tenths / 10 for tenths in range(10, 0, -1))
-"""Temperatures and scales that are tried."""
+"""Temperatures and scales that are tried, in this order."""
 
 _ROUNDS = 3
 _ANSWERS = 3
 _FEWEST = 8
 _SAMPLES = 10_000
+
+# Quality has one peak along each of the two, so worse values in a row end a line of the search.
+_WORSE = 2
 
 
 def calibrate(
@@ -49,11 +52,11 @@ def calibrate(
     """Find the temperature and scale that suit a model, and measure what they cost in quality.
 
     The search is the greedy one of APE (arXiv 2502.05431, section 4): the best temperature, then
-    the best scale for it, then again until nothing changes. It sees one half of the questions; what
-    is reported, and decides, is measured on the other half.
+    the best scale for it, then again until nothing changes. It is made over all questions, and for
+    the measurement over each half of them alone: what is reported, and decides, is what either
+    half loses at the settings that the other one chose.
 
     Contexts are encoded once, so that a setting costs what reading the questions and answers costs.
-    With the questions that come with the toolkit, about 40 settings are tried on 24 of them.
 
     Args:
         llm: The model.
@@ -72,63 +75,66 @@ def calibrate(
     """
     if not minimum_share > 0:
         raise InputError(f"minimum_share is {minimum_share}; it must be above 0")
-    first, second = _halves(load_examples() if examples is None else examples)
+    asked = _ordered(load_examples() if examples is None else examples)
     parallel = ParallelLLM(llm, ApeSettings(), store=store)
+    trials = _Trials(llm, parallel, asked, progress)
 
-    searched = _Comparison(llm, parallel, first, progress)
-    trials = greedy_search(searched.share, progress)
-    best = max(trials, key=lambda trial: trial.share).settings
-
-    held_out = _Comparison(llm, parallel, second, progress)
-    settings = [
-        ApeSettings(),
-        best,
-        *(replace(best, sequential=count) for count in sorted(set(sequential))),
-    ]
+    best = greedy_search(trials.share)
+    even, odd = (
+        greedy_search(lambda settings, half=half: trials.share(settings, half))  # type: ignore[misc]
+        for half in (slice(0, None, 2), slice(1, None, 2))
+    )
+    searched = trials.tried
+    counts = (0, *sorted(set(sequential)))
     measured = []
-    for number, each in enumerate(settings, 1):
-        measured.append(held_out.measure(each))
-        progress("measuring settings", number, len(settings))
-    plain, tuned, *hybrid = measured
+    for number, count in enumerate(counts, 1):
+        settings = (replace(each, sequential=count) for each in (best, odd, even))
+        measured.append(trials.measurement(*settings))
+        progress("measuring settings", number, len(counts))
+    tuned, *hybrid = measured
+    plain = ApeSettings()
     return Calibration(
         model=llm.name,
         revision=llm.revision,
         date=date.today().isoformat(),
         minimum_share=minimum_share,
-        search=tuple(trials),
-        plain=plain,
+        search=searched,
+        plain=trials.measurement(plain, plain, plain),
         tuned=tuned,
         hybrid=tuple(hybrid),
     )
 
 
-def greedy_search(
-    share: Callable[[ApeSettings], float], progress: Progress = silent
-) -> list[Trial]:
-    """Try temperatures at scale 1, then scales at the best one, and so on while it helps.
+def greedy_search(share: Callable[[ApeSettings], float]) -> ApeSettings:
+    """Find the best temperature at scale 1, then the best scale for it, and so on while it helps.
 
     Args:
-        share: Says how good settings are; asked once for each.
-        progress: Told how many settings were tried.
-
-    Returns:
-        The settings tried, in order.
+        share: Says how good settings are.
     """
-    tried: dict[ApeSettings, float] = {}
     best = ApeSettings()
     for _ in range(_ROUNDS):
         start = best
         for name in ("temperature", "scale"):
             changes: list[dict[str, Any]] = [{name: value} for value in GRID]
-            line = [replace(best, **change) for change in changes]
-            for settings in line:
-                if settings not in tried:
-                    tried[settings] = share(settings)
-                    progress("trying settings", len(tried), None)
-            best = max(line, key=tried.__getitem__)
+            best = _best_of_line([replace(best, **change) for change in changes], share)
         if best == start:
             break
-    return [Trial(settings, value) for settings, value in tried.items()]
+    return best
+
+
+def _best_of_line(
+    line: Sequence[ApeSettings], share: Callable[[ApeSettings], float]
+) -> ApeSettings:
+    best, highest, worse = line[0], share(line[0]), 0
+    for settings in line[1:]:
+        value = share(settings)
+        if value > highest:
+            best, highest, worse = settings, value, 0
+        else:
+            worse += 1
+        if worse == _WORSE:
+            break
+    return best
 
 
 def answer_logprob(llm: LLM, example: Example) -> float:
@@ -159,14 +165,14 @@ def share_of(probabilities: Sequence[float], sequential: Sequence[float]) -> Sha
     return Share(fmean(probabilities) / fmean(sequential), low, high, count)
 
 
-class _Comparison:
-    """Compares parallel encoding with sequential encoding on the same questions.
+class _Trials:
+    """Tries settings of parallel encoding against sequential encoding, on the same questions.
 
     Args:
         llm: The model, which encodes sequentially.
         parallel: The same model, with any settings.
         examples: The questions.
-        progress: Told how many of them were read.
+        progress: Told how many of them were read, and how many settings tried.
     """
 
     def __init__(
@@ -178,19 +184,36 @@ class _Comparison:
     ) -> None:
         self._parallel = parallel
         self._examples = examples
+        self._progress = progress
+        self._found: dict[ApeSettings, list[float]] = {}
         parallel.prefill([each.prompt for each in examples], progress)
         self._sequential = []
         for number, each in enumerate(examples, 1):
             self._sequential.append(math.exp(answer_logprob(llm, each)))
             progress("reading sequentially", number, len(examples))
 
-    def share(self, settings: ApeSettings) -> float:
-        """Return the share over all questions."""
-        return fmean(self._probabilities(settings)) / fmean(self._sequential)
+    @property
+    def tried(self) -> tuple[Trial, ...]:
+        """The settings that were tried, in order, with their shares over all questions."""
+        return tuple(Trial(settings, self.share(settings)) for settings in self._found)
 
-    def measure(self, settings: ApeSettings) -> Measurement:
-        """Return the share for each kind of question."""
-        probabilities = self._probabilities(settings)
+    def share(self, settings: ApeSettings, rows: slice = slice(None)) -> float:
+        """Return the share over some of the questions."""
+        return fmean(self._probabilities(settings)[rows]) / fmean(self._sequential[rows])
+
+    def measurement(
+        self, settings: ApeSettings, even: ApeSettings, odd: ApeSettings
+    ) -> Measurement:
+        """Return the share for each kind of question.
+
+        Args:
+            settings: Those that are measured.
+            even: Those that their even questions are asked with.
+            odd: Those that their odd questions are asked with.
+        """
+        probabilities = [
+            self._probabilities((even, odd)[row % 2])[row] for row in range(len(self._examples))
+        ]
         rows: dict[str, list[int]] = {}
         for row, example in enumerate(self._examples):
             rows.setdefault(example.kind, []).append(row)
@@ -205,17 +228,19 @@ class _Comparison:
         )
 
     def _probabilities(self, settings: ApeSettings) -> list[float]:
-        llm = self._parallel.with_settings(settings)
-        return [math.exp(answer_logprob(llm, each)) for each in self._examples]
+        if settings not in self._found:
+            llm = self._parallel.with_settings(settings)
+            self._found[settings] = [math.exp(answer_logprob(llm, each)) for each in self._examples]
+            self._progress("trying settings", len(self._found), None)
+        return self._found[settings]
 
 
-def _halves(examples: Sequence[Example]) -> tuple[list[Example], list[Example]]:
-    """Split examples so that both halves have the same kinds and numbers of contexts."""
+def _ordered(examples: Sequence[Example]) -> list[Example]:
+    """Order examples so that both halves have the same kinds and numbers of contexts."""
     kinds = Counter(each.kind for each in examples)
     if min(kinds.values(), default=0) < _FEWEST:
         counted = ", ".join(f"{count} {kind}" for kind, count in kinds.items()) or "none"
         raise InputError(
             f"too few questions to calibrate with ({counted}); give {_FEWEST} or more of each kind"
         )
-    ordered = sorted(examples, key=lambda each: (each.kind, len(each.prompt.contexts)))
-    return ordered[::2], ordered[1::2]
+    return sorted(examples, key=lambda each: (each.kind, len(each.prompt.contexts)))
