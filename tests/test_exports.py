@@ -9,6 +9,15 @@ import pytest
 import rag
 
 PUBLIC = {
+    "rag.context": [
+        "ApeSettings",
+        "Calibration",
+        "ContextStore",
+        "Example",
+        "ParallelLLM",
+        "calibrate",
+        "load_examples",
+    ],
     "rag.rerankers.training": [
         "AdapterCard",
         "Recipe",

@@ -10,6 +10,7 @@ import click
 
 import rag
 from rag.cli.ask import ask
+from rag.cli.cache import cache
 from rag.cli.doctor import doctor
 from rag.cli.evaluate import evaluate
 from rag.cli.exit_codes import EXIT_CODES, ReportingGroup
@@ -31,5 +32,5 @@ def main(debug: bool) -> None:
     """Answer questions over your own documents, with citations and at a stated cost."""
 
 
-for command in (index, search, rerank, ask, evaluate, prompts, models, doctor):
+for command in (index, search, rerank, ask, cache, evaluate, prompts, models, doctor):
     main.add_command(command)

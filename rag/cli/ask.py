@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import re
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from rag.cli.contexts import Encoding, contexts_folder, contexts_option, load, with_contexts
+from rag.cli.encoded_passages import store_option
 from rag.cli.output import console, json_option, print_json
 from rag.cli.progress import working
 from rag.cli.prompts import prompts_option
 from rag.cli.reranking import (
     candidates_option,
     make_reranker,
+    ranking_llm,
     rerank_option,
     reranker_options,
 )
@@ -61,6 +64,8 @@ _NUMBER = re.compile(r" \[\d+\]")
     "refused.",
 )
 @prompts_option
+@contexts_option
+@store_option
 @json_option
 def ask(
     collection: Path,
@@ -76,6 +81,8 @@ def ask(
     budget_tokens: int | None,
     budget_seconds: float | None,
     prompt_folder: Path | None,
+    contexts: str,
+    store: Path | None,
     as_json: bool,
 ) -> None:
     """Answer QUESTION from COLLECTION, with citations.
@@ -84,60 +91,67 @@ def ask(
     after it.
     """
     from rag.core.budgets import Budget
+    from rag.core.templates import load_template
     from rag.indexes import Collection
     from rag.pipelines import ExtractiveRead, RetrieveAndRead
 
-    if extractive and method:
-        raise click.UsageError("--extractive asks no model, and --rerank does")
+    if extractive and (method or contexts == "parallel"):
+        raise click.UsageError("--extractive asks no model; --rerank and --contexts parallel do")
+    states = contexts_folder(contexts, store, collection)
     budget = Budget(tokens=budget_tokens, seconds=budget_seconds)
     with Collection.open(collection) as opened:
         found = make_retriever(retriever, opened)
+        plain = encoding = reranker = None
         if extractive:
             pipeline: Pipeline = ExtractiveRead(found, top_k=top_k)
         else:
-            llm = _load(llm_name)
+            plain = load(llm_name)
+            template = load_template("read", prompt_folder)
+            llm, encoding = with_contexts(plain, contexts, states, template)
+            if method:
+                # Asking for answers over kept contexts asks for no other ranking.
+                mode = "auto" if contexts == "parallel" else contexts
+                ranks, _ = ranking_llm(method, plain, mode, states, prompt_folder)
+                reranker = make_reranker(method, ranks, prompt_folder, options)
             pipeline = RetrieveAndRead(
                 found,
                 llm,
                 top_k=top_k,
                 prompts=prompt_folder,
-                reranker=make_reranker(method, llm, prompt_folder, options) if method else None,
+                reranker=reranker,
                 candidates=candidates,
             )
         if budget_seconds is not None:
             # Loading models, the embedder too, is not part of the time for an answer.
             with working("loading what the search needs"):
                 found.search_many([question], top_k, where)
-        budget, notes = _in_time(budget, pipeline)
+        budget, notes = _in_time(budget, pipeline, plain)
         if as_json:
             answer = pipeline.answer(question, where=where, budget=budget)
-            print_json(replace(answer, notes=(*notes, *answer.notes)))
+            answer = replace(answer, notes=(*notes, *answer.notes))
+            print_json(asdict(answer) | {"contexts": encoding})
             return
         began = time.perf_counter()
         answer = _print_stream(pipeline.stream(question, where=where, budget=budget))
         seconds = time.perf_counter() - began
-        _print_rest(replace(answer, notes=(*notes, *answer.notes)), seconds)
+        _print_rest(replace(answer, notes=(*notes, *answer.notes)), seconds, encoding)
 
 
-def _load(llm_name: str) -> LLM:
-    from rag.models.registry import load_llm
+def _in_time(budget: Budget, pipeline: Pipeline, llm: LLM | None) -> tuple[Budget, tuple[str, ...]]:
+    """Limit the tokens to what the model answers within the seconds, if it was calibrated.
 
-    with working(f"loading {llm_name}; its first use takes longer"):
-        return load_llm(llm_name)
-
-
-def _in_time(budget: Budget, pipeline: Pipeline) -> tuple[Budget, tuple[str, ...]]:
-    """Limit the tokens to what the model answers within the seconds, if it was calibrated."""
+    Contexts that are kept make it faster than that; how many there are is not known before.
+    """
     from rag.models.calibration import kept_cost_model
     from rag.models.cost_model import budget_in_tokens
     from rag.pipelines import RetrieveAndRead
 
-    if budget.seconds is None or not isinstance(pipeline, RetrieveAndRead) or not pipeline.llm:
+    if budget.seconds is None or not isinstance(pipeline, RetrieveAndRead) or not llm:
         return budget, ()
     limited = budget_in_tokens(
         budget,
         output_tokens=pipeline.sampling.max_tokens,
-        cost_model=kept_cost_model(pipeline.llm),
+        cost_model=kept_cost_model(llm),
     )
     if limited == budget:
         return budget, ()
@@ -165,7 +179,7 @@ def _print_stream(events: Iterable[Event]) -> Answer:
     return answer
 
 
-def _print_rest(answer: Answer, seconds: float) -> None:
+def _print_rest(answer: Answer, seconds: float, encoding: Encoding | None) -> None:
     out = console()
     if answer.citations:
         out.print("\nSources", style="bold")
@@ -177,6 +191,9 @@ def _print_rest(answer: Answer, seconds: float) -> None:
         out.print(f"note: {note}", style="yellow")
     used = answer.usage
     out.print(
-        f"\n{used.input_tokens} tokens read, {used.output_tokens} written, {seconds:.1f} s",
+        f"\n{used.input_tokens} tokens read, {used.cached_tokens} of them from caches, "
+        f"{used.output_tokens} written, {seconds:.1f} s",
         style="dim",
     )
+    if encoding:
+        out.print(f"contexts: {encoding}", style="dim")

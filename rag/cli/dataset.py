@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from rag.cli.encoded_passages import drop_removed
+
 if TYPE_CHECKING:
     from rag.core.progress import Progress
     from rag.evaluation import RetrievalDataset
@@ -44,4 +46,5 @@ def collection_of(
             collection = Collection.create(path, embedder)
         with collection:
             collection.add(dataset.documents(), progress=progress)
+            drop_removed(collection)
             yield collection

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from rag.cli.contexts import Encoding, contexts_folder, contexts_option
 from rag.cli.dataset import collection_of, dataset_argument, kept_option, split_option
+from rag.cli.encoded_passages import store_option
 from rag.cli.evaluate_answers import answers
 from rag.cli.output import json_option, print_json, print_table, quiet_option
 from rag.cli.progress import progress_bars
@@ -22,6 +24,7 @@ from rag.cli.reranking import (
     existing_folder,
     make_reranker,
     print_account,
+    ranking_llm,
     rerank_option,
     reranked_option,
     reranker_options,
@@ -55,6 +58,8 @@ evaluate.add_command(answers)
 @llm_option
 @reranker_options
 @prompts_option
+@contexts_option
+@store_option
 @budget_options
 @click.option(
     "--metric",
@@ -86,6 +91,8 @@ def retrieval(
     llm_name: str,
     options: dict[str, int],
     prompt_folder: Path | None,
+    contexts: str,
+    store: Path | None,
     budget: Budget,
     metrics: tuple[str, ...],
     split: str,
@@ -104,9 +111,13 @@ def retrieval(
     """
     from rag.evaluation import Run, evaluate_retrieval, read_dataset, rerank_run
 
+    states = contexts_folder(contexts, store, kept)
     dataset = read_dataset(folder, split)
     earlier = Run.read(baseline) if baseline else None
-    reranker = make_reranker(method, llm_name, prompt_folder, options) if method else None
+    reranker, encoding = None, Encoding()
+    if method:
+        llm, encoding = ranking_llm(method, llm_name, contexts, states, prompt_folder)
+        reranker = make_reranker(method, llm, prompt_folder, options)
     with (
         progress_bars(quiet) as progress,
         collection_of(dataset, kept, embedder_name, progress) as collection,
@@ -145,7 +156,7 @@ def retrieval(
                 "values": report.values,
                 "comparisons": comparisons.get("baseline", {}),
                 "reranking": {
-                    **account(reranked, method, llm_name),
+                    **account(reranked, method, llm_name, encoding),
                     "retrieved": found.values,
                     "comparisons": comparisons[retriever],
                 }
@@ -158,7 +169,7 @@ def retrieval(
             _print_queries(dataset, report)
         _print_means(report, comparisons)
         if reranked:
-            print_account(reranked)
+            print_account(reranked, encoding)
     if reranked:
         end_in_part(reranked)
 

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 
 import click
 
+from rag.cli.contexts import contexts_folder, contexts_option, load, with_contexts
 from rag.cli.dataset import collection_of, dataset_argument, kept_option, split_option
+from rag.cli.encoded_passages import store_option
 from rag.cli.exit_codes import ExitCode
 from rag.cli.output import json_option, print_json, print_table, quiet_option
-from rag.cli.progress import progress_bars, working
+from rag.cli.progress import progress_bars
 from rag.cli.prompts import prompts_option
 from rag.cli.retrieval import (
     embedder_option,
@@ -35,6 +37,8 @@ if TYPE_CHECKING:
 @embedder_option
 @llm_option
 @prompts_option
+@contexts_option
+@store_option
 @split_option
 @click.option("--limit", type=click.IntRange(min=1), help="Ask only the first so many questions.")
 @click.option("--budget-tokens", type=click.IntRange(min=0), help="Input tokens of a question.")
@@ -55,6 +59,8 @@ def answers(
     embedder_name: str,
     llm_name: str,
     prompt_folder: Path | None,
+    contexts: str,
+    store: Path | None,
     split: str,
     limit: int | None,
     budget_tokens: int | None,
@@ -71,12 +77,17 @@ def answers(
     second run computes only what it asks differently.
     """
     from rag.core.budgets import Budget
+    from rag.core.templates import load_template
     from rag.evaluation import evaluate_answers, read_dataset
     from rag.pipelines import RetrieveAndRead
 
+    states = contexts_folder(contexts, store, kept)
     dataset = read_dataset(folder, split)
     queries = dataset.queries[:limit]
-    llm = _model(llm_name, cache, keep=not no_cache)
+    template = load_template("read", prompt_folder)
+    llm, encoding = with_contexts(load(llm_name), contexts, states, template)
+    if not no_cache:
+        llm = _keeping_replies(llm, cache)
     with (
         progress_bars(quiet) as progress,
         collection_of(dataset, kept, embedder_name, progress) as collection,
@@ -89,25 +100,28 @@ def answers(
             progress=progress,
         )
     if as_json:
-        about = {"dataset": dataset.name, "llm": llm.name, "means": report.means}
+        about = {
+            "dataset": dataset.name,
+            "llm": llm.name,
+            "contexts": encoding,
+            "means": report.means,
+        }
         fields = ("values", "answers", "errors", "usage", "seconds")
         print_json(about | {name: getattr(report, name) for name in fields})
     else:
         if per_query:
             _print_queries(queries, report)
         _print_means(report)
+        click.echo(f"contexts: {encoding}")
     if report.errors:
         raise click.exceptions.Exit(ExitCode.PARTIAL)
 
 
-def _model(name: str, cache: Path | None, *, keep: bool) -> LLM:
+def _keeping_replies(llm: LLM, cache: Path | None) -> LLM:
     from rag.models.cache import cache_dir
     from rag.models.cached_llm import CachedLLM
-    from rag.models.registry import load_llm
 
-    with working(f"loading {name}; its first use takes longer"):
-        llm = load_llm(name)
-    return CachedLLM(llm, cache or cache_dir() / "replies.sqlite") if keep else llm
+    return CachedLLM(llm, cache or cache_dir() / "replies.sqlite")
 
 
 def _print_queries(queries: Sequence[Query], report: AnswerReport) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from rag.cli.encoded_passages import drop_removed
 from rag.cli.indexing import add, create
 from rag.cli.output import json_option, print_json, print_table
 from rag.cli.retrieval import collection_argument, where_option
@@ -33,7 +34,7 @@ index.add_command(add)
 def remove(
     collection: Path, documents: tuple[str, ...], where: dict[str, Any] | None, as_json: bool
 ) -> None:
-    """Remove DOCUMENTS from COLLECTION, by id or by --where.
+    """Remove DOCUMENTS from COLLECTION, by id or by --where, and what is encoded of them.
 
     `rag index info --documents` lists the ids.
     """
@@ -43,10 +44,12 @@ def remove(
         raise click.UsageError("give ids of documents, or --where")
     with Collection.open(collection, writable=True) as opened:
         removed = opened.remove(documents, where=where)
+        dropped = drop_removed(opened)
     if as_json:
-        print_json({"removed": removed})
+        print_json({"removed": removed, **dropped})
     else:
-        click.echo(f"{removed} documents removed")
+        also = "".join(f", {count:,} contexts dropped" for count in dropped.values())
+        click.echo(f"{removed} documents removed{also}")
 
 
 @index.command()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from itertools import chain
@@ -14,6 +14,7 @@ from urllib.parse import unquote, urlsplit
 
 import click
 
+from rag.cli.encoded_passages import drop_removed
 from rag.cli.exit_codes import ExitCode
 from rag.cli.output import json_option, print_json, quiet_option
 from rag.cli.progress import progress_bars
@@ -226,7 +227,8 @@ def add(
         gone = source.gone(opened) if prune else []
         if gone and not dry_run:
             opened.remove(gone)
-    _report(result, source, time.perf_counter() - began, as_json, gone)
+        dropped = {} if dry_run else drop_removed(opened)
+    _report(result, source, time.perf_counter() - began, as_json, gone, dropped)
 
 
 def _is_stored(collection: Collection, document: Document) -> bool:
@@ -242,18 +244,19 @@ def _report(
     seconds: float,
     as_json: bool,
     gone: Sequence[str] = (),
+    dropped: Mapping[str, int] | None = None,
 ) -> None:
     """Say what was done or would be; end with code 7 if a file failed."""
+    dropped = dropped or {}
     if as_json:
-        print_json(
-            {**asdict(result), "seconds": seconds, "removed": gone, "skipped": source.skipped}
-        )
+        lists = {"removed": gone, "skipped": source.skipped}
+        print_json({**asdict(result), "seconds": seconds, **lists, **dropped})
     else:
         for reason, paths in source.reasons().items():
             where = paths[0] if len(paths) == 1 else f"{len(paths)} files, such as {paths[0]}"
             click.echo(f"skipped {where}: {reason}", err=True)
-        counts = {**asdict(result), "removed": len(gone), "skipped": len(source.skipped)}
-        shown = [f"{name} {value:,}" for name, value in counts.items()]
+        counts = {**asdict(result), "removed": len(gone), "skipped": len(source.skipped), **dropped}
+        shown = [f"{name.replace('_', ' ')} {value:,}" for name, value in counts.items()]
         click.echo(f"{', '.join(shown)}; {seconds:.1f} s")
     if source.failed:
         raise click.exceptions.Exit(ExitCode.PARTIAL)

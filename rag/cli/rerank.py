@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from rag.cli.contexts import contexts_folder, contexts_option
 from rag.cli.dataset import dataset_argument, split_option
+from rag.cli.encoded_passages import store_option
 from rag.cli.evaluate import compare_runs, print_comparisons
 from rag.cli.output import json_option, print_json, quiet_option
 from rag.cli.progress import progress_bars
@@ -21,6 +23,7 @@ from rag.cli.reranking import (
     make_reranker,
     method_option,
     print_account,
+    ranking_llm,
     reranked_option,
     reranker_options,
 )
@@ -49,6 +52,8 @@ METRICS = ("nDCG@10",)
 @reranked_option
 @reranker_options
 @prompts_option
+@contexts_option
+@store_option
 @split_option
 @click.option("--limit", type=click.IntRange(min=1), help="Rerank only the first so many queries.")
 @budget_options
@@ -64,6 +69,8 @@ def rerank(
     top_k: int | None,
     options: dict[str, int],
     prompt_folder: Path | None,
+    contexts: str,
+    store: Path | None,
     split: str,
     limit: int | None,
     budget: Budget,
@@ -77,10 +84,12 @@ def rerank(
     """
     from rag.evaluation import Run, read_dataset, rerank_run
 
+    states = contexts_folder(contexts, store, None)
     dataset = read_dataset(folder, split, judged=False)
     first = Run.read(first_stage) if first_stage else Run.of_candidates(dataset)
     queries = _queries(dataset, first)[:limit]
-    reranker = make_reranker(method, llm_name, prompt_folder, options)
+    llm, encoding = ranking_llm(method, llm_name, contexts, states, prompt_folder)
+    reranker = make_reranker(method, llm, prompt_folder, options)
     with progress_bars(quiet) as progress:
         report = rerank_run(
             reranker,
@@ -101,14 +110,14 @@ def rerank(
         print_json(
             {
                 "dataset": dataset.name,
-                **account(report, method, llm_name),
+                **account(report, method, llm_name, encoding),
                 "comparisons": comparisons,
             }
         )
     else:
         if comparisons:
             print_comparisons(comparisons, "before")
-        print_account(report)
+        print_account(report, encoding)
     end_in_part(report)
 
 

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from rag.cli.contexts import Encoding, load, may_be_parallel, with_contexts
 from rag.cli.exit_codes import ExitCode
 from rag.cli.output import print_table
 from rag.cli.progress import working
 from rag.core.budgets import Budget
+from rag.core.templates import load_template
 
 if TYPE_CHECKING:
     from rag.core.protocols import LLM
@@ -127,11 +129,30 @@ def make_reranker(
         return load_reranker(method, llm, prompts=prompt_folder, **options)
 
 
-def account(report: RerankReport, method: str, llm_name: str) -> dict[str, Any]:
+def ranking_llm(
+    method: str, llm: LLM | str, contexts: str, folder: Path | None, prompt_folder: Path | None
+) -> tuple[LLM | str, Encoding]:
+    """Return the model that a reranker asks, and how it reads passages; see `with_contexts`."""
+    from rag.rerankers.pointwise import QueryLikelihood, YesNo
+
+    if method.startswith("cross-encoder:"):
+        if contexts == "parallel":
+            raise click.UsageError("cross-encoders read every passage together with the query")
+        return llm, Encoding()
+    # All other methods number the passages.
+    prompts = {each.name: each.prompt for each in (QueryLikelihood, YesNo)}
+    template = load_template(prompts[method], prompt_folder) if method in prompts else None
+    if not may_be_parallel(contexts, folder, template):
+        return llm, Encoding()
+    return with_contexts(load(llm) if isinstance(llm, str) else llm, contexts, folder, template)
+
+
+def account(report: RerankReport, method: str, llm_name: str, encoding: Encoding) -> dict[str, Any]:
     """Return what is said of a reranked run in JSON."""
     return {
         "method": method,
         "llm": None if method.startswith("cross-encoder:") else llm_name,
+        "contexts": encoding,
         "queries": len(report.run.rankings),
         "windows": report.statuses,
         "incomplete": report.incomplete,
@@ -143,7 +164,7 @@ def account(report: RerankReport, method: str, llm_name: str) -> dict[str, Any]:
     }
 
 
-def print_account(report: RerankReport) -> None:
+def print_account(report: RerankReport, encoding: Encoding) -> None:
     """Print what reranking took, and what fell short, below the scores."""
     click.echo()
     queries, used = len(report.run.rankings), report.usage
@@ -162,6 +183,7 @@ def print_account(report: RerankReport) -> None:
             *((name, f"{total:,}", f"{total / queries:,.1f}") for name, total in totals.items()),
         ),
     )
+    click.echo(f"contexts: {encoding}")
     for note, count in report.notes.items():
         click.echo(f"{note}: {count} of {queries} queries")
 

@@ -9,11 +9,14 @@ from typing import Any
 
 import click
 
+from rag.cli.contexts import contexts_folder, contexts_option
+from rag.cli.encoded_passages import store_option
 from rag.cli.output import console, json_option, print_json
 from rag.cli.prompts import prompts_option
 from rag.cli.reranking import (
     candidates_option,
     make_reranker,
+    ranking_llm,
     rerank_option,
     reranker_options,
 )
@@ -40,6 +43,8 @@ from rag.core.hits import Hit
 @llm_option
 @reranker_options
 @prompts_option
+@contexts_option
+@store_option
 @json_option
 def search(
     collection: Path,
@@ -52,6 +57,8 @@ def search(
     llm_name: str,
     options: dict[str, int],
     prompt_folder: Path | None,
+    contexts: str,
+    store: Path | None,
     as_json: bool,
 ) -> None:
     """Find the passages of COLLECTION that match QUERY best."""
@@ -60,7 +67,11 @@ def search(
 
     with Collection.open(collection) as opened:
         found = make_retriever(retriever, opened)
-        reranker = make_reranker(method, llm_name, prompt_folder, options) if method else None
+        reranker = encoding = None
+        if method:
+            states = contexts_folder(contexts, store, collection)
+            llm, encoding = ranking_llm(method, llm_name, contexts, states, prompt_folder)
+            reranker = make_reranker(method, llm, prompt_folder, options)
         began = time.perf_counter()
         (hits,) = found.search_many([query], max(top_k, candidates) if reranker else top_k, where)
         ranking = reranker.rerank(query, hits, top_k) if reranker else Ranking(tuple(hits))
@@ -68,11 +79,19 @@ def search(
     for shortfall in ranking.shortfalls:
         click.secho(f"note: {shortfall}", fg="yellow", err=True)
     if as_json:
-        about = {"query": query, "retriever": retriever, "reranker": method, "seconds": seconds}
+        about = {
+            "query": query,
+            "retriever": retriever,
+            "reranker": method,
+            "contexts": encoding,
+            "seconds": seconds,
+        }
         print_json(about | asdict(ranking))
     elif ranking.hits:
         for number, hit in enumerate(ranking.hits, start=1):
             _print_hit(number, hit)
+        if encoding:
+            click.echo(f"contexts: {encoding}")
     else:
         click.echo("nothing found")
 

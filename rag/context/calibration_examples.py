@@ -45,7 +45,8 @@ def load_examples(template: Template | None = None) -> list[Example]:
 
     32 are questions of Natural Questions, with 5 or 10 passages of which one holds the answer
     ('single-hop'); 24 are questions of HotpotQA, with 10 paragraphs of which two have to be put
-    together ('multi-hop'). Passages stand in the order in which BM25 ranks them, as a pipeline would show them.
+    together ('multi-hop'). Passages stand in the order in which BM25 ranks them, as they would in a
+    pipeline.
 
     Args:
         template: How a question is asked; the shipped 'read' unless given.
