@@ -1,7 +1,7 @@
 """What parallel encoding costs in quality, and what tuning and sequential contexts give back.
 
     python benchmarks/context_quality.py [nq] [hotpotqa] --results FILE.jsonl [--data FOLDER]
-        [--llm MODEL] [--questions N] [--temperature T] [--scale S] [--hybrid K] [--distractors 4]
+        [--llm MODEL] [--questions N] [--temperature T] [--scale S] [--hybrid K] [--distractors 0 4]
         [--store FOLDER] [--no-replies]
     python benchmarks/context_quality.py --report FILE.jsonl…
 
@@ -9,8 +9,8 @@ Each question is asked with its contexts encoded sequentially, in parallel, in p
 temperature T and scale S (APE, arXiv 2502.05431), and in parallel like that but for the last K
 contexts, which are read in sequence. Data sets are folders of FOLDER (`tests/data`) in BEIR's
 layout. Where a set has `candidates.jsonl`, questions come with those passages; in others with the
-relevant passage alone, and with it among hard distractors. Passages stand in the order in which
-BM25 ranks them, the best nearest the question, as they would in a pipeline.
+relevant passage among so many hard distractors. Passages stand in the order in which BM25 ranks
+them, the best nearest the question, as they would in a pipeline.
 
 Measured are the log-probability and the probability, per token, of the likeliest accepted answer
 after 'Answer:', and, unless `--no-replies` is given, exact match, F1 and accuracy of greedy replies
@@ -26,7 +26,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -69,7 +69,7 @@ class Task:
     prompt: Prompt
 
 
-def tasks(folder: Path, questions: int | None, distractors: int) -> Iterator[Task]:
+def tasks(folder: Path, questions: int | None, distractors: Sequence[int]) -> Iterator[Task]:
     """Yield the first questions of a data set, each with every choice of passages."""
     dataset = read_dataset(folder)
     template = load_template("read")
@@ -83,10 +83,10 @@ def tasks(folder: Path, questions: int | None, distractors: int) -> Iterator[Tas
         if dataset.candidates:
             shown = {dataset.name: dataset.candidates[query.id]}
         else:
-            others = index.hardest(query.text, query.answers, gold, distractors)
+            others = index.hardest(query.text, query.answers, gold, max(distractors))
             shown = {
-                f"{dataset.name}, relevant passage alone": gold,
-                f"{dataset.name}, {distractors} hard distractors": gold + others,
+                f"{dataset.name}, {count} hard distractors": gold + others[:count]
+                for count in distractors
             }
         for name, ids in shown.items():
             ranking = [hits[each] for each in index.ranked(query.text, ids)]
@@ -198,7 +198,7 @@ def main() -> None:
     parser.add_argument("--temperature", type=float, default=0.9)
     parser.add_argument("--scale", type=float, default=0.9)
     parser.add_argument("--hybrid", type=int, default=2)
-    parser.add_argument("--distractors", type=int, default=4)
+    parser.add_argument("--distractors", type=int, nargs="+", default=[0, 4])
     parser.add_argument("--store", type=Path)
     parser.add_argument("--no-replies", dest="replies", action="store_false")
     parser.add_argument("--results", type=Path)

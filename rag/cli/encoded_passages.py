@@ -1,0 +1,153 @@
+"""The encoded passages of a collection: where they lie, what they are of, and their removal.
+
+Their files hold the tokens of passages, so what is removed from a collection goes from here, too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from rag.core.errors import CollectionError, MissingExtra
+from rag.core.hits import Hit
+from rag.core.templates import SHIPPED, Template, templates
+
+if TYPE_CHECKING:
+    from rag.context.store import ContextStore, Removed
+    from rag.core.documents import Passage
+    from rag.indexes import Collection
+
+FOLDER = "contexts"
+_PORTION = 1024
+
+store_option = click.option(
+    "--store",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder of encoded passages and calibrations; by default COLLECTION/contexts, the only "
+    "one from which `rag index` drops what it removes.",
+)
+
+
+def stores_in(folder: Path) -> list[ContextStore]:
+    """Return the stores of all models that a folder holds something of."""
+    from rag.context.model_folder import model_folders
+    from rag.context.store import ContextStore
+
+    return [ContextStore(folder, each.model, each.revision) for each in model_folders(folder)]
+
+
+def passages(collection: Collection) -> Iterator[Passage]:
+    """Yield all passages, in the order in which they were added.
+
+    They are read in portions, each as it is when its turn comes: the loop may take hours.
+    """
+    with collection._store.read() as snapshot:
+        ids = snapshot.ids().tolist()
+    for start in range(0, len(ids), _PORTION):
+        with collection._store.read() as snapshot:
+            found = snapshot.passages(ids[start : start + _PORTION])
+        yield from found.values()
+
+
+def context_of(template: Template, passage: Passage) -> str:
+    """Return a passage as a template shows it, alone, to a model."""
+    return template.render("", [Hit(passage, 0.0)]).contexts[0]
+
+
+def why_varying(template: Template) -> str:
+    """Return why passages cannot be encoded for all questions at once; '' if they can."""
+    if "{number}" in template.context:
+        return (
+            "'context' has {number}, as it does by default, so that a passage reads differently in "
+            "every place; give one without"
+        )
+    for name in ("{question}", "{count}", "{top}"):
+        if name in template.system:
+            return (
+                f"'system' has {name}, and contexts are encoded after it, so they would be other "
+                "ones for other questions; move it to 'question'"
+            )
+    return ""
+
+
+def keep_wording(template: Template, store: ContextStore) -> None:
+    """Keep how a build words passages: what is of passages that are gone is found by it.
+
+    Raises:
+        StorageError: The disk refused.
+    """
+    from rag.context.model_folder import refused
+    from rag.context.whole_files import replace_file
+
+    path = store.path / template.path.name
+    try:
+        if template.path.parent == SHIPPED:
+            path.unlink(missing_ok=True)
+        else:
+            replace_file(path, template.path.read_bytes())
+    except OSError as error:
+        raise refused(path, "written", error) from error
+
+
+def sources(collection: Collection, worded: Iterable[Template]) -> set[str]:
+    """Return what tells passages, in the words of templates, from all other contexts."""
+    from rag.context.segments import source_of
+
+    distinct = list({each.context: each for each in worded}.values())
+    return {
+        source_of(context_of(template, passage))
+        for passage in passages(collection)
+        for template in distinct
+    }
+
+
+def drop_gone(collection: Collection, stores: Iterable[ContextStore]) -> Removed:
+    """Drop what is encoded of passages that are gone or have changed.
+
+    Args:
+        collection: The collection.
+        stores: Where; each drops what neither the shipped prompts nor those that it was built with
+            show of any passage.
+
+    Raises:
+        CollectionLocked: Another process is building, pruning, verifying or calibrating.
+        StorageError: The disk refused.
+    """
+    from rag.context.store import Removed
+
+    entries = size = 0
+    kept: dict[frozenset[str], set[str]] = {}
+    for store in stores:
+        worded = [each for each in templates(store.path) if not why_varying(each)]
+        wordings = frozenset(each.context for each in worded)
+        if wordings not in kept:
+            kept[wordings] = sources(collection, worded)
+        removed = store.prune(kept[wordings])
+        entries, size = entries + removed.entries, size + removed.bytes
+    return Removed(entries, size)
+
+
+def drop_removed(collection: Collection) -> dict[str, int]:
+    """Drop what is encoded of passages that a command has removed or changed.
+
+    Returns:
+        How many contexts were dropped, by the name that this has in JSON; nothing for a
+        collection that has none.
+
+    Raises:
+        CollectionError: It could not be done.
+    """
+    folder = collection.path / FOLDER
+    if not folder.is_dir():
+        return {}
+    try:
+        return {"contexts_dropped": drop_gone(collection, stores_in(folder)).entries}
+    except (CollectionError, MissingExtra) as error:
+        raise CollectionError(
+            str(folder),
+            f"the documents have changed, but what is encoded of them is still there: {error}; "
+            f"then drop it with `rag cache prune {collection.path}`",
+        ) from error
