@@ -110,10 +110,9 @@ def _report(
 
 def _why_unused(store: ContextStore) -> str:
     """Return why other commands do not read what was built by default; '' if they do."""
-    found = store.calibration
-    if found is None:
+    if store.calibration is None:
         return "it is used once `rag cache calibrate` allows it"
-    if bool(found.get("int8")) != store.int8:
+    if bool(store.calibration.get("int8")) != store.int8:
         kind = "is not in int8" if store.int8 else "is in int8"
         return f"it is not used, since what was calibrated {kind}"
     return ""

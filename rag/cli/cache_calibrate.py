@@ -73,15 +73,15 @@ def calibrate(
         TemporaryDirectory(prefix="rag-calibrate-") as scratch,
         progress_bars(quiet) as progress,
     ):
-        rounding = ContextStore(Path(scratch), llm.name, llm.revision, int8=True)
+        # On disk, since the states of all questions may be more than memory holds.
         found = measure(
             llm,
-            store=rounding if int8 else None,
+            store=ContextStore(Path(scratch), llm.name, llm.revision, int8=int8),
             examples=examples,
             minimum_share=minimum_share,
             progress=progress,
         )
-        kept.record({**found.as_json(), "int8": int8})
+        kept.record(found.as_json())
     if as_json:
         about = {"allowed": found.allowed, "explanation": found.explain(), "path": kept.path}
         print_json(about | {"calibration": kept.calibration})

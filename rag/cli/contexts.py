@@ -127,12 +127,11 @@ def _parallel(llm: LLM, folder: Path, template: Template | None) -> tuple[LLM, E
     local = of_this_process(llm)
     store = ContextStore(folder, llm.name, llm.revision)
     settings = allowed_settings(llm.name, store)
-    found = store.calibration or {}
-    if found.get("int8"):
-        store = ContextStore(folder, llm.name, llm.revision, int8=True)
+    found = Calibration.from_json(store.calibration)
+    store = ContextStore(folder, llm.name, llm.revision, int8=found.int8)
     # What is encoded for one question only would fill the disk, and never be found again.
     parallel = ParallelLLM(local, settings, store=store if _alike(template) else None)
-    return parallel, Encoding(settings, Calibration.from_json(found).date)
+    return parallel, Encoding(settings, found.date)
 
 
 def _alike(template: Template | None) -> bool:

@@ -5,7 +5,7 @@ Their files hold the tokens of passages, so what is removed from a collection go
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from rag.indexes import Collection
 
 FOLDER = "contexts"
-_PORTION = 1024
 
 store_option = click.option(
     "--store",
@@ -37,19 +36,6 @@ def stores_in(folder: Path) -> list[ContextStore]:
     from rag.context.store import ContextStore
 
     return [ContextStore(folder, each.model, each.revision) for each in model_folders(folder)]
-
-
-def passages(collection: Collection) -> Iterator[Passage]:
-    """Yield all passages, in the order in which they were added.
-
-    They are read in portions, each as it is when its turn comes: the loop may take hours.
-    """
-    with collection._store.read() as snapshot:
-        ids = snapshot.ids().tolist()
-    for start in range(0, len(ids), _PORTION):
-        with collection._store.read() as snapshot:
-            found = snapshot.passages(ids[start : start + _PORTION])
-        yield from found.values()
 
 
 def context_of(template: Template, passage: Passage) -> str:
@@ -99,7 +85,7 @@ def sources(collection: Collection, worded: Iterable[Template]) -> set[str]:
     distinct = list({each.context: each for each in worded}.values())
     return {
         source_of(context_of(template, passage))
-        for passage in passages(collection)
+        for passage in collection.passages()
         for template in distinct
     }
 

@@ -9,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from rag.cli.encoded_passages import context_of, drop_gone, keep_wording, passages
+from rag.cli.encoded_passages import context_of, drop_gone, keep_wording
 from rag.core.errors import ContextOverflow, StorageError
 from rag.core.progress import Progress
 from rag.core.templates import Template
@@ -37,7 +37,7 @@ class BuildEstimate:
         there: Passages that are encoded already.
         passages: Passages that are not.
         tokens: Their tokens.
-        bytes: Room for their states, before rounding to int8.
+        bytes: Room for their states.
         free_bytes: Room on the disk.
     """
 
@@ -143,15 +143,14 @@ class Build:
 
     def _known(self) -> set[str]:
         """Return the sources of what is encoded after this prompt's system text."""
-        (segments,) = self._model._render([self._prompt])
-        return self._store.sources(segments.prefix)
+        return self._store.sources(self._model.prefix_of(self._prompt))
 
     def _contexts(self) -> Iterator[_Context]:
         """Yield what the model reads of the passages, the same text once."""
         from rag.context.segments import source_of
 
         seen = set()
-        for passage in passages(self._collection):
+        for passage in self._collection.passages():
             text = context_of(self._template, passage)
             source = source_of(text)
             if source not in seen:

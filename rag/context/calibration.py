@@ -83,6 +83,7 @@ class Calibration:
         plain: Temperature and scale 1, over the other half.
         tuned: The best temperature and scale of the search, over the other half.
         hybrid: The same with the last contexts read in sequence, fewest first.
+        int8: Whether the states were rounded to int8.
     """
 
     model: str
@@ -93,6 +94,7 @@ class Calibration:
     plain: Measurement
     tuned: Measurement
     hybrid: tuple[Measurement, ...]
+    int8: bool = False
 
     @property
     def allowed(self) -> ApeSettings | None:

@@ -9,6 +9,8 @@ import torch
 
 from rag.core.errors import InputError, ModelError
 
+SCALE_BYTES = 4
+"""Bytes of a scale; each channel has one."""
 _STEPS = 127
 """Values of int8 on either side of zero."""
 _SMALLEST_SCALE = torch.finfo(torch.float32).tiny

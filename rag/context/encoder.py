@@ -50,13 +50,14 @@ class ContextEncoder:
         return self._prefixes[tokens], known is not None
 
     def encode(
-        self, prefix: tuple[int, ...], contexts: Sequence[Context]
+        self, prefix: tuple[int, ...], contexts: Sequence[Context], *, written: bool
     ) -> Iterator[tuple[Context, EncodedContext, bool]]:
         """Yield contexts with their states, those that are there already first.
 
         Args:
             prefix: What they are encoded after.
             contexts: The contexts, none of them twice.
+            written: Whether those that are computed have to be on disk; see `ContextCache.put`.
 
         Yields:
             Each context, its states, and whether they had to be computed.
@@ -85,6 +86,6 @@ class ContextEncoder:
                 context = missing[row]
                 yield (
                     context,
-                    self.cache.put(prefix, context.tokens, own, context.source),
+                    self.cache.put(prefix, context.tokens, own, context.source, written=written),
                     True,
                 )

@@ -8,6 +8,7 @@ from copy import copy
 import torch
 
 from rag.context.calibration import allowed_settings
+from rag.context.encoded import SCALE_BYTES
 from rag.context.encoder import ContextEncoder
 from rag.context.reading import ParallelReader
 from rag.context.segments import Context, SegmentedPrompt, segmented
@@ -40,6 +41,7 @@ class ParallelLLM(CausalLLM[SegmentedPrompt]):
 
     - The question's positions go on after those of the longest context, as in the paper.
     - Prompts without contexts are read as by `llm`.
+    - Questions go on where the disk refuses states (`cache.stats.unwritten`); `prefill` does not.
     - `input_tokens` counts all tokens of a prompt, `cached_tokens` those whose states were there.
     - Attention to contexts and to all else is merged in float32 (the authors' code rounds to
       bfloat16 before).
@@ -108,9 +110,15 @@ class ParallelLLM(CausalLLM[SegmentedPrompt]):
 
     def state_bytes(self, prompts: Sequence[Prompt]) -> int:
         """Return the bytes that the states of the contexts of prompts take, each counted once."""
-        return self._shape.token_bytes * sum(
-            len(context.tokens) for _, context in self._distinct(prompts)
-        )
+        contexts = self._distinct(prompts)
+        tokens = sum(len(context.tokens) for _, context in contexts)
+        if self.cache.int8:
+            return self._shape.numbers * tokens + SCALE_BYTES * self._shape.numbers * len(contexts)
+        return self._shape.token_bytes * tokens
+
+    def prefix_of(self, prompt: Prompt) -> tuple[int, ...]:
+        """Return the tokens that the contexts of a prompt are encoded after."""
+        return self._render([prompt])[0].prefix
 
     def prefill(self, prompts: Sequence[Prompt], progress: Progress = silent) -> int:
         """Encode the contexts of prompts, so that questions over them need not wait.
@@ -144,7 +152,7 @@ class ParallelLLM(CausalLLM[SegmentedPrompt]):
 
     @torch.inference_mode()
     def _prefill(self, prefix: tuple[int, ...], contexts: Sequence[Context]) -> int:
-        found = self._contexts.encode(prefix, contexts)
+        found = self._contexts.encode(prefix, contexts, written=True)
         return sum(len(context.tokens) for context, _, fresh in found if fresh)
 
     def _distinct(self, prompts: Sequence[Prompt]) -> list[tuple[tuple[int, ...], Context]]:

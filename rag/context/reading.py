@@ -122,7 +122,7 @@ class ParallelReader:
         computed: dict[_Key, int] = {}
         for prefix, some in wanted.items():
             for context, found, fresh in self._encoder.encode(
-                prefix, [contexts[tokens] for tokens in some]
+                prefix, [contexts[tokens] for tokens in some], written=False
             ):
                 states[prefix, context.tokens] = found
                 if fresh:

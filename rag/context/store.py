@@ -138,8 +138,7 @@ class ContextStore:
             StorageError: The disk refused.
         """
         key = self._key(prefix, tokens)
-        encode = EncodedContext.quantised if self.int8 else EncodedContext.of
-        encoded = encode(states).to("cpu")
+        encoded = self.encoded(states).to("cpu")
         if encoded.tokens != len(tokens):
             raise InputError(f"states of {encoded.tokens} tokens were given for {len(tokens)}")
         path = self._folder.place(key)
@@ -148,6 +147,10 @@ class ContextStore:
         except OSError as error:
             raise refused(path, "written", error) from error
         return encoded
+
+    def encoded(self, states: torch.Tensor) -> EncodedContext:
+        """Return states as they are kept here: as computed, or rounded to int8."""
+        return (EncodedContext.quantised if self.int8 else EncodedContext.of)(states)
 
     @contextmanager
     def writing(self) -> Iterator[None]:

@@ -11,6 +11,7 @@ import torch
 
 from rag.context.encoded import EncodedContext
 from rag.context.store import ContextStore
+from rag.core.errors import StorageError
 
 Key = tuple[tuple[int, ...], tuple[int, ...]]
 """Tokens of the prefix and of the context: themselves, so that none can pass for others."""
@@ -58,12 +59,14 @@ class CacheStats(NamedTuple):
         ram: In the computer's memory.
         disk: On disk.
         misses: Nowhere.
+        unwritten: In memory only, since the disk refused them.
     """
 
     device: int
     ram: int
     disk: int
     misses: int
+    unwritten: int
 
 
 class ContextCache:
@@ -130,17 +133,40 @@ class ContextCache:
         return context if context is None or place == "device" else self._hold(key, context)
 
     def put(
-        self, prefix: Sequence[int], tokens: Sequence[int], states: torch.Tensor, source: str = ""
+        self,
+        prefix: Sequence[int],
+        tokens: Sequence[int],
+        states: torch.Tensor,
+        source: str = "",
+        *,
+        written: bool = True,
     ) -> EncodedContext:
         """Keep an encoded context, on disk and in memory; see `ContextStore.put`.
 
+        Args:
+            prefix: Tokens after which it was encoded.
+            tokens: Its own tokens.
+            states: Keys and values of its own tokens.
+            source: Names the text that it came from.
+            written: Whether it has to be on disk; if not, memory does where the disk refuses.
+
         Returns:
             The context as `get` would return it.
+
+        Raises:
+            StorageError: The disk refused what has to be written.
         """
         key = (tuple(prefix), tuple(tokens))
         if self.store is None:
             return self._hold(key, EncodedContext.of(states))
-        return self._hold(key, self.store.put(*key, states, source))
+        try:
+            return self._hold(key, self.store.put(*key, states, source))
+        except StorageError:
+            if written:
+                raise
+        with self._lock:
+            self._found["unwritten"] += 1
+        return self._hold(key, self.store.encoded(states))
 
     def _hold(self, key: Key, context: EncodedContext) -> EncodedContext:
         """Hold a context where there is room for it, and return it from the fastest place."""

@@ -102,6 +102,7 @@ def calibrate(
         plain=trials.measurement(plain, plain, plain),
         tuned=tuned,
         hybrid=tuple(hybrid),
+        int8=parallel.cache.int8,
     )
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from threading import Lock, RLock
 from typing import Self, get_args
 
-from rag.core.documents import Document
+from rag.core.documents import Document, Passage
 from rag.core.errors import (
     InputError,
     StorageError,
@@ -31,6 +31,9 @@ from rag.indexes.vectors import Kind
 from rag.indexes.verify import VerifyReport, verify
 from rag.indexes.writer_lock import WriterLock, claim
 from rag.text.splitting import Splitter
+
+_PORTION = 1024
+"""Passages held at a time when all are read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -333,6 +336,18 @@ class Collection:
         condition = None if where is None else parse_where(where)
         with self._store.read() as snapshot:
             yield from snapshot.documents(condition)
+
+    def passages(self) -> Iterator[Passage]:
+        """Yield all passages, in the order in which they were added.
+
+        They are read in portions, each as it is when its turn comes: the loop may take hours.
+        """
+        with self._store.read() as snapshot:
+            ids = snapshot.ids().tolist()
+        for start in range(0, len(ids), _PORTION):
+            with self._store.read() as snapshot:
+                found = snapshot.passages(ids[start : start + _PORTION])
+            yield from found.values()
 
     def info(self) -> CollectionInfo:
         """Return what is in the collection; needs no embedder."""

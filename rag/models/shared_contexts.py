@@ -48,9 +48,14 @@ class Shape:
     device: str
 
     @property
+    def numbers(self) -> int:
+        """Numbers of a token's keys and values."""
+        return 2 * self.layers * self.heads * self.dimension
+
+    @property
     def token_bytes(self) -> int:
         """Bytes of a token's keys and values."""
-        return 2 * self.layers * self.heads * self.dimension * int(self.dtype.itemsize)
+        return self.numbers * int(self.dtype.itemsize)
 
 
 @dataclass(frozen=True, slots=True)

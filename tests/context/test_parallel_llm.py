@@ -1,3 +1,5 @@
+import re
+import resource
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -8,7 +10,7 @@ from rag.context.calibration import Calibration, Measurement, Share
 from rag.context.parallel_llm import ParallelLLM
 from rag.context.settings import ApeSettings
 from rag.context.store import ContextStore
-from rag.core.errors import ContextOverflow, InputError, Unsupported
+from rag.core.errors import ContextOverflow, InputError, StorageError, Unsupported
 from rag.core.generation import Prompt, Sampling
 from rag.core.protocols import LLM
 from rag.models.registry import load_llm
@@ -73,6 +75,26 @@ def test_a_context_is_read_once_in_any_order_and_company(llm: ParallelLLM) -> No
         assert reply.input_tokens - reply.cached_tokens < question
 
 
+def test_a_disk_that_refuses_states_stops_a_build_but_no_question(
+    plain: TransformersLLM, tmp_path: Path
+) -> None:
+    store = ContextStore(tmp_path, plain.name, plain.revision)
+    llm = ParallelLLM(plain, ApeSettings(), store=store)
+    prompt = Prompt("Why?", "Be brief.", PASSAGES[:3])
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        with pytest.raises(StorageError, match=re.escape(str(store.path))):
+            llm.prefill([prompt])
+        (reply,) = llm.generate([prompt], BRIEF)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    expected = ParallelLLM(plain, ApeSettings()).generate([prompt], BRIEF)
+    assert written([reply]) == written(expected)
+    assert llm.cache.stats.unwritten == 3
+    assert llm.generate([prompt], BRIEF)[0].cached_tokens > 0
+
+
 def test_worked_examples_are_read_once_for_all_questions(llm: ParallelLLM) -> None:
     shots = tuple(f"Question: How tall is tower {n}?\nAnswer: {n * 33} metres" for n in range(8))
     first = Prompt("Question: Why?", "Answer as in the examples.", (*shots, *PASSAGES[:2]))
@@ -96,12 +118,17 @@ def test_the_system_text_is_part_of_what_contexts_are_kept_under(llm: ParallelLL
     assert llm.prefill([Prompt("Why?", "Be kind.", PASSAGES)]) > 0
 
 
-def test_prefill_reports_every_context_and_what_it_will_take(llm: ParallelLLM) -> None:
+def test_prefill_reports_every_context_and_what_it_will_take(
+    llm: ParallelLLM, tmp_path: Path
+) -> None:
     reports: list[tuple[str, int, int | None]] = []
     prompts = [Prompt("", contexts=PASSAGES[:6]), Prompt("", contexts=PASSAGES[3:])]
     estimate = llm.state_bytes(prompts)
     computed = llm.prefill(prompts, lambda *report: reports.append(report))
     assert reports[-1][1:] == (9, 9)
+    rounding = ContextStore(tmp_path, llm.name, "r", int8=True)
+    rounded = ParallelLLM(llm._llm, ApeSettings(), store=rounding)
+    assert rounded.state_bytes(prompts) == computed * 64 + 9 * 64 * 4
     # Keys and values of two layers and two heads of eight numbers, of four bytes each.
     assert estimate == computed * 2 * 2 * 2 * 8 * 4
 
