@@ -19,7 +19,8 @@
   best. Then what encoding the passages in parallel costs, beside the sequential prompt. Above the
   model's window (32k) parallel is compared with sequential only, once: what the model writes there
   in sequence is of no use, but takes as long.
-- reply: a whole reply of 32 tokens; they are prescribed, so that it ends nowhere earlier.
+- reply: a whole reply of 32 tokens; they are prescribed, so that it ends nowhere earlier. Also
+  with the last two passages in sequence.
 - batch: eight questions in one call, each over three quarters of a pool of passages, in an order
   of its own; and the memory of states that they share.
 
@@ -43,7 +44,7 @@ from typing import Any
 import torch
 from context_peers import Keeper, KeptCache, KeptPrefixes, LlamaServer
 from context_prompts import Asked, Prompts
-from context_report import ENCODING, PARALLEL, SEQUENTIAL, report
+from context_report import ENCODING, HYBRID, PARALLEL, SEQUENTIAL, report
 from context_turns import FIRST_TOKEN, Ask, Outcome, Way, ask, timed
 
 from rag.context import ApeSettings, ContextStore, ParallelLLM
@@ -177,7 +178,11 @@ class Benchmark:
 
         ways = {
             f"{name}, {part}": way(llm, sampling)
-            for name, llm in ((PARALLEL, parallel), (SEQUENTIAL, self.sequential))
+            for name, llm in (
+                (PARALLEL, parallel),
+                (HYBRID, parallel.with_settings(ApeSettings(sequential=2))),
+                (SEQUENTIAL, self.sequential),
+            )
             for part, sampling in (("first token", FIRST_TOKEN), ("whole", self._prescribed()))
         }
         return {"tokens": len(self.tokens(rounds[0].other)), "runs": timed(ways, rounds)}

@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 
 PARALLEL = "parallel, in RAM"
+HYBRID = "last 2 in sequence"
 SEQUENTIAL = "sequential"
 ENCODING = "encoding in parallel"
 
@@ -125,7 +126,7 @@ def reply(entry: Entry) -> None:
     """Print what whole replies take."""
     runs = entry["runs"]
     print(f"\nreplies after {entry['tokens']:,} tokens")
-    for name in (PARALLEL, SEQUENTIAL):
+    for name in (PARALLEL, HYBRID, SEQUENTIAL):
         first, whole = runs[f"{name}, first token"], runs[f"{name}, whole"]
         written = whole[0]["written"]
         step = (seconds(whole) - seconds(first)) / (written - 1)
@@ -133,8 +134,12 @@ def reply(entry: Entry) -> None:
             f"  {name:20}{seconds(whole):8.3f} s for {written} tokens: the first after "
             f"{seconds(first):.3f} s, each further one {1000 * step:.1f} ms"
         )
-    found = ratio(runs, f"{SEQUENTIAL}, whole", f"{PARALLEL}, whole")
-    print(f"  ratio of whole replies: {found:.2f}")
+    for name in (PARALLEL, HYBRID):
+        first, whole = (
+            ratio(runs, f"{SEQUENTIAL}, {part}", f"{name}, {part}")
+            for part in ("first token", "whole")
+        )
+        print(f"  sequential to {name}: first token {first:.2f}, whole replies {whole:.2f}")
 
 
 def batch(entry: Entry) -> None:

@@ -57,7 +57,7 @@ def test_what_is_found_on_disk_is_lifted_into_memory(tmp_path: Path) -> None:
         found = cache.get(PREFIX, tokens)
         assert found is not None
         assert torch.equal(found.states, states)
-    assert cache.stats._asdict() == {"device": 0, "ram": 1, "disk": 1, "misses": 1}
+    assert cache.stats._asdict() == {"device": 0, "ram": 1, "disk": 1, "misses": 1, "unwritten": 0}
     store.clear()
     assert cache.get(PREFIX, tokens) is not None
 
@@ -72,7 +72,7 @@ def test_what_is_found_in_ram_is_lifted_to_the_device() -> None:
         found = cache.get(PREFIX, each.tokens)
         assert found is not None
         assert found.states.device.type == "meta"
-    assert cache.stats._asdict() == {"device": 2, "ram": 2, "disk": 0, "misses": 0}
+    assert cache.stats._asdict() == {"device": 2, "ram": 2, "disk": 0, "misses": 0, "unwritten": 0}
 
 
 def test_a_context_too_large_for_a_memory_is_used_from_the_next(tmp_path: Path) -> None:
