@@ -184,8 +184,11 @@ def interval(compare: Callable[[Values, Values], Values], ours: Values, theirs: 
     picks = np.random.default_rng(0).integers(0, len(ours), (SAMPLES, len(ours)))
     with np.errstate(divide="ignore", invalid="ignore"):  # where a sample has nothing right
         samples = compare(ours[picks].mean(axis=1), theirs[picks].mean(axis=1))
+        value = compare(ours.mean(), theirs.mean())
+    if not np.isfinite(samples).all():
+        return f"{value:.3f}"  # too few questions are right for an interval
     low, high = np.quantile(samples, [0.025, 0.975])
-    return f"{compare(ours.mean(), theirs.mean()):.3f} [{low:.3f}, {high:.3f}]"
+    return f"{value:.3f} [{low:.3f}, {high:.3f}]"
 
 
 def main() -> None:
