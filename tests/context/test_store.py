@@ -5,6 +5,7 @@ import resource
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from threading import Event, Thread
 
@@ -276,21 +277,23 @@ def test_one_process_at_a_time_maintains_a_store(tmp_path: Path) -> None:
         assert store.prune([]).entries == 1
 
 
-@pytest.fixture
-def file_size_limit() -> Iterator[None]:
-    """Let no file of this process grow beyond 2 kB."""
+@contextmanager
+def small_files_only() -> Iterator[None]:
+    """Let the disk refuse files of more than 2,000 bytes, which pytest's own output may be."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (2000, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-@pytest.mark.usefixtures("file_size_limit")
 def test_a_refused_write_is_a_storage_error_and_leaves_nothing(tmp_path: Path) -> None:
     store = store_in(tmp_path)
-    with pytest.raises(StorageError, match=r"\.safetensors: cannot be written: .*; make room"):
+    refused = pytest.raises(StorageError, match=r"\.safetensors: cannot be written: .*; make room")
+    with small_files_only(), refused:
         store.put(PREFIX, ONE.tokens, ONE.states)
-    with pytest.raises(StorageError, match="cannot be written"):
+    with small_files_only(), pytest.raises(StorageError, match="cannot be written"):
         store.record({"text": "word " * 1000})
     assert not [path for path in tmp_path.rglob("*") if path.is_file() and path.suffix != ".lock"]
 
