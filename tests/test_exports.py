@@ -54,6 +54,7 @@ PUBLIC = {
         "read_documents",
     ],
     "rag.core": [
+        "Allocation",
         "Allowance",
         "Answer",
         "AsyncEngine",
@@ -115,6 +116,7 @@ PUBLIC = {
         "Search",
         "SearchFailed",
         "Started",
+        "Step",
         "StorageError",
         "Template",
         "TextDelta",
@@ -124,6 +126,7 @@ PUBLIC = {
         "Vectors",
         "Where",
         "WindowReport",
+        "WorkedExample",
         "load_template",
         "matches",
         "parse_where",

@@ -10,9 +10,11 @@ import click
 
 import rag
 from rag.cli.ask import ask
+from rag.cli.budget import budget
 from rag.cli.cache import cache
 from rag.cli.doctor import doctor
 from rag.cli.evaluate import evaluate
+from rag.cli.examples import examples
 from rag.cli.exit_codes import EXIT_CODES, ReportingGroup
 from rag.cli.index import index
 from rag.cli.models import models
@@ -32,5 +34,17 @@ def main(debug: bool) -> None:
     """Answer questions over your own documents, with citations and at a stated cost."""
 
 
-for command in (index, search, rerank, ask, cache, evaluate, prompts, models, doctor):
+for command in (
+    index,
+    search,
+    rerank,
+    ask,
+    budget,
+    examples,
+    cache,
+    evaluate,
+    prompts,
+    models,
+    doctor,
+):
     main.add_command(command)

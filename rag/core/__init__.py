@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from rag.core.answers import Answer, Citation
+from rag.core.allocations import Allocation
+from rag.core.answers import Answer, Citation, Step
 from rag.core.budgets import Allowance, Budget, Meter, Reservation
 from rag.core.capabilities import Capability
 from rag.core.documents import Document, Metadata, Passage, Scalar
@@ -64,12 +65,14 @@ from rag.core.protocols import LLM, Embedder, Retriever, Vectors
 from rag.core.rankings import Ranking, WindowReport
 from rag.core.templates import Template, load_template, templates
 from rag.core.usage import Prices, Usage
+from rag.core.worked_examples import WorkedExample
 
 if TYPE_CHECKING:
     from rag.core.async_engine import AsyncEngine
 
 __all__ = [
     "LLM",
+    "Allocation",
     "Allowance",
     "Answer",
     "AsyncEngine",
@@ -130,6 +133,7 @@ __all__ = [
     "Search",
     "SearchFailed",
     "Started",
+    "Step",
     "StorageError",
     "Template",
     "TextDelta",
@@ -139,6 +143,7 @@ __all__ = [
     "Vectors",
     "Where",
     "WindowReport",
+    "WorkedExample",
     "load_template",
     "matches",
     "parse_where",

@@ -34,6 +34,21 @@ class Citation:
 
 
 @dataclass(frozen=True, slots=True)
+class Step:
+    """A sub-question of an answer, and what came of it.
+
+    Args:
+        question: The sub-question, or whatever text was searched for.
+        answer: Its own answer; '' where there is none.
+        hits: What was found for it, best first.
+    """
+
+    question: str
+    answer: str = ""
+    hits: tuple[Hit, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """An answer, what it rests on and what it used.
 
@@ -46,6 +61,10 @@ class Answer:
         stages: The same by stage of the pipeline, in order of first use.
         notes: Whatever fell short on the way: left-out passages, cut replies, dropped
             citations, an exhausted budget. One sentence each.
+        steps: The sub-questions that led to the answer, in order.
+        confidence: How likely the model found its own answer, 0 to 1: the geometric mean of its
+            tokens' probabilities; None where the backend does not say. Not a probability that the
+            answer is right.
     """
 
     text: str
@@ -55,3 +74,5 @@ class Answer:
     usage: Usage = Usage()
     stages: tuple[tuple[str, Usage], ...] = ()
     notes: tuple[str, ...] = ()
+    steps: tuple[Step, ...] = ()
+    confidence: float | None = None

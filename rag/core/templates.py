@@ -1,8 +1,8 @@
 """Prompt templates: TOML files that anyone can read, list and replace.
 
-A template has the keys `description`, `system`, `context`, `question` and `reply_prefix`; all but
-`description` and `question` may be left out. `{name}` in a text stands for a value, and the loader
-checks that every name is one that there is.
+A template has the keys `description`, `system`, `context`, `example`, `question` and
+`reply_prefix`; all but `description` and `question` may be left out. `{name}` in a text stands for
+a value, and the loader checks that every name is one that there is.
 """
 
 from __future__ import annotations
@@ -23,9 +23,25 @@ SHIPPED = Path(__file__).parent / "prompts"
 
 _CONTEXT_NAMES = frozenset({"number", "label", "text", "passage"})
 _QUESTION_NAMES = frozenset({"question", "count", "top"})
+_EXAMPLE_NAMES = frozenset({"question", "reply"})
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
 _FENCE = re.compile(r"<(?=\s*/?\s*passage\b)", re.IGNORECASE)
 _IDENTIFIER = re.compile(r"\[\s*(\w{1,4})\s*\]")
+
+
+@dataclass(frozen=True, slots=True)
+class Shot:
+    """A worked example as a prompt shows it.
+
+    Args:
+        question: The question.
+        reply: What the model is to write for it.
+        hits: Passages that are shown with it, best first.
+    """
+
+    question: str
+    reply: str
+    hits: tuple[Hit, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +57,8 @@ class Template:
         system: The system message, with the same names.
         context: One passage; `{number}`, `{label}` and `{text}` stand for its parts, `{passage}`
             for the label, where there is one, and the text on a line of its own.
+        example: What follows the passages of a worked example; `{question}` and `{reply}` stand
+            for its question and its reply.
         reply_prefix: What the reply begins with.
     """
 
@@ -50,6 +68,7 @@ class Template:
     question: str
     system: str = ""
     context: str = '<passage number="{number}">\n{text}\n</passage>'
+    example: str = "Question: {question}\n{reply}"
     reply_prefix: str = ""
 
     def render(
@@ -60,6 +79,7 @@ class Template:
         nearest: bool = True,
         identifiers: Sequence[str] = (),
         top: int | None = None,
+        shots: Sequence[Shot] = (),
     ) -> Prompt:
         """Return the prompt for a question over passages.
 
@@ -74,14 +94,18 @@ class Template:
                 (arXiv 2410.04343, section 3.2), or first.
             identifiers: What each passage is called; numbers from 1 unless given.
             top: How many passages the reply is to name; all of them unless given.
+            shots: Worked examples, in order; each is a context of its own, before the passages.
         """
-        names = identifiers or [str(number) for number in range(1, len(hits) + 1)]
-        contexts = [
-            _fill(self.context, _parts(hit.passage, name, escape=bool(identifiers)))
-            for name, hit in zip(names, hits, strict=True)
+        contexts = self._passages(hits, identifiers, nearest=nearest)
+        examples = [
+            "\n\n".join(
+                (
+                    *self._passages(shot.hits, nearest=nearest),
+                    _fill(self.example, {"question": shot.question, "reply": shot.reply}),
+                )
+            )
+            for shot in shots
         ]
-        if nearest:
-            contexts.reverse()
         values = {
             "question": question,
             "count": str(len(hits)),
@@ -90,9 +114,19 @@ class Template:
         return Prompt(
             question=_fill(self.question, values),
             system=_fill(self.system, values),
-            contexts=tuple(contexts),
+            contexts=(*examples, *contexts),
             reply_prefix=self.reply_prefix,
         )
+
+    def _passages(
+        self, hits: Sequence[Hit], identifiers: Sequence[str] = (), *, nearest: bool
+    ) -> list[str]:
+        names = identifiers or [str(number) for number in range(1, len(hits) + 1)]
+        passages = [
+            _fill(self.context, _parts(hit.passage, name, escape=bool(identifiers)))
+            for name, hit in zip(names, hits, strict=True)
+        ]
+        return passages[::-1] if nearest else passages
 
 
 def load_template(name: str, folder: Path | None = None) -> Template:
@@ -136,6 +170,7 @@ def _read(path: Path) -> Template:
             raise DataError(str(path), f"no '{key}'")
     template = Template(path.stem, path, **{key: text.strip("\n") for key, text in values.items()})
     _check(path, "context", template.context, _CONTEXT_NAMES)
+    _check(path, "example", template.example, _EXAMPLE_NAMES)
     _check(path, "question", template.question, _QUESTION_NAMES)
     _check(path, "system", template.system, _QUESTION_NAMES)
     return template

@@ -80,7 +80,7 @@ def evaluate_answers(
         {query.id: str(each) for query, each in pairs if isinstance(each, Exception)},
         {
             name: {
-                query.id: metric(_CITATION.sub("", answers[query.id].text), query.answers)
+                query.id: metric(without_citations(answers[query.id].text), query.answers)
                 if query.id in answers
                 else 0.0
                 for query in asked
@@ -90,6 +90,11 @@ def evaluate_answers(
         sum((answer.usage for answer in answers.values()), Usage()),
         time.perf_counter() - began,
     )
+
+
+def without_citations(text: str) -> str:
+    """Return an answer's text without the numbers of its citations."""
+    return _CITATION.sub("", text)
 
 
 def _answers(

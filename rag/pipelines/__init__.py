@@ -1,12 +1,22 @@
 """Programs that answer questions: retrieve, then read or reason."""
 
 from rag.pipelines.base import Pipeline, metered
+from rag.pipelines.drag import DRAG
+from rag.pipelines.example_pool import ExamplePool
 from rag.pipelines.extractive import ExtractiveRead
+from rag.pipelines.iter_drag import IterDRAG
 from rag.pipelines.read import RetrieveAndRead
+from rag.pipelines.self_ask import SelfAsk
+from rag.pipelines.strategies import make_pipeline
 
 __all__ = [
+    "DRAG",
+    "ExamplePool",
     "ExtractiveRead",
+    "IterDRAG",
     "Pipeline",
     "RetrieveAndRead",
+    "SelfAsk",
+    "make_pipeline",
     "metered",
 ]

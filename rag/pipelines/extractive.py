@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
 from rag.core.answers import Answer
 from rag.core.filters import Where
@@ -72,3 +73,9 @@ def extract(question: str, hits: Sequence[Hit], most: int = 3) -> Answer:
     citations = tuple(citation(n, each, hits) for n, (_, each) in enumerate(best, start=1))
     text = "\n".join(f"{each.quote} [{each.number}]" for each in citations)
     return Answer(text, citations, hits=tuple(hits))
+
+
+def unread(question: str, hits: Sequence[Hit], reason: str, notes: Sequence[str] = ()) -> Answer:
+    """Answer with sentences of passages that no model could read, and say why."""
+    answer = extract(question, hits)
+    return replace(answer, notes=(*notes, f"no model read the passages: {reason}"))

@@ -1,4 +1,4 @@
-"""How many passages fit the model's window and what is left of the budget."""
+"""How many contexts fit the model's window and what is left of the budget."""
 
 from __future__ import annotations
 
@@ -8,20 +8,24 @@ from rag.core.generation import Prompt, Sampling
 from rag.core.operations import CountTokens, Remaining
 
 
-async def passages_that_fit(render: Callable[[int], Prompt], count: int, sampling: Sampling) -> int:
-    """Return how many passages, best first, a prompt can hold; 0 if not even one.
+async def contexts_that_fit(
+    render: Callable[[int], Prompt], count: int, sampling: Sampling, *, calls: int = 1
+) -> int:
+    """Return how many contexts, most important first, a prompt can hold; 0 if not even one.
 
     Args:
-        render: Makes the prompt with so many passages; its tokens grow with them.
-        count: Passages there are.
+        render: Makes the prompt with so many contexts; its tokens grow with them.
+        count: Contexts there are.
         sampling: How the reply will be generated; its `max_tokens` need room in the window.
+        calls: Calls that what is left has to do for. All but the first read what was written
+            before, too.
     """
     left = await Remaining()
     limits = []
     if left.tokens is not None:
-        limits.append(left.tokens)
+        limits.append((left.tokens - (calls - 1) * sampling.max_tokens) // calls)
     if left.context_window is not None:
-        limits.append(left.context_window - sampling.max_tokens)
+        limits.append(left.context_window - calls * sampling.max_tokens)
     if not limits:
         return count
     fits, too_many = 0, count + 1

@@ -18,8 +18,8 @@ from rag.core.rankings import Ranking
 from rag.core.templates import load_template
 from rag.pipelines.base import Pipeline
 from rag.pipelines.citations import cite
-from rag.pipelines.extractive import NOTHING_FOUND, extract
-from rag.pipelines.fitting import passages_that_fit
+from rag.pipelines.extractive import NOTHING_FOUND, extract, unread
+from rag.pipelines.fitting import contexts_that_fit
 from rag.rerankers.base import Reranker
 
 NOT_ANSWERED = "The documents do not answer this."
@@ -78,14 +78,14 @@ class RetrieveAndRead(Pipeline):
         def render(count: int) -> Prompt:
             return self.template.render(question, hits[:count])
 
-        shown = await passages_that_fit(render, len(hits), self.sampling)
+        shown = await contexts_that_fit(render, len(hits), self.sampling)
         if shown == 0:
             reason = "not even one passage fits the model or the budget"
-            return _unread(question, hits, reason, notes)
+            return unread(question, hits, reason, notes)
         try:
             reply = await Generate(render(shown), self.sampling, stage="read")
         except BudgetExhausted as error:
-            return _unread(question, hits, str(error), notes)
+            return unread(question, hits, str(error), notes)
         if shown < len(hits):
             notes.append(f"passages left out for lack of room: {len(hits) - shown} of {len(hits)}")
         if reply.finish == "length":
@@ -106,11 +106,6 @@ class RetrieveAndRead(Pipeline):
         )
         ranking: Ranking = await Limited(self.reranker.program(question, hits, self.top_k), half)
         return ranking
-
-
-def _unread(question: str, hits: Sequence[Hit], reason: str, notes: Sequence[str]) -> Answer:
-    answer = extract(question, hits)
-    return replace(answer, notes=(*notes, f"no model read the passages: {reason}"))
 
 
 def _answer(

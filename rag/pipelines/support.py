@@ -29,7 +29,9 @@ _STOP_WORDS = frozenset(
 )
 _WORD = re.compile(r"\w+")
 _NAME = re.compile(r"(?<!^)\b[A-Z]\w*|\w*[\d_]\w*|\w*[A-Z]\w*[A-Z]\w*")
-_NEGATION = re.compile(r"\b(?:no|not|never|none|nor|neither|cannot|without)\b|n['’]t\b", re.I)
+_NEGATION = re.compile(
+    r"\b(?:no|not|never|none|nor|neither|cannot|without)\b|n['\u2019]t\b", re.IGNORECASE
+)
 _QUOTED = re.compile(r'["“]([^"“”]+)["”]')
 
 

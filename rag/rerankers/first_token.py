@@ -84,4 +84,3 @@ def _order(identifiers: Identifiers, scores: NextTokenScores, model: str) -> Win
     order = sorted(range(count), key=lambda place: -logprobs[place])
     report = WindowReport(count, "repaired" if hidden else "ok", omitted=hidden)
     return WindowOrder(tuple(order), report, () if hidden else tuple(logprobs))
-

@@ -71,7 +71,9 @@ def _check(method: str, build: Callable[..., Reranker], options: Iterable[str]) 
     known = [each.name for each in parameters if each.kind is each.KEYWORD_ONLY]
     for name in options:
         if name not in known:
-            raise InputError(f"{method} takes no {name}; it takes {', '.join(known) or 'no options'}")
+            raise InputError(
+                f"{method} takes no {name}; it takes {', '.join(known) or 'no options'}"
+            )
 
 
 def _loaded(llm: LLM | str) -> LLM:

@@ -6,12 +6,14 @@ from rag.retrievers.dense import DenseRetriever
 from rag.retrievers.fusion import Fusion, reciprocal_rank_fusion, weighted_fusion
 from rag.retrievers.hybrid import HybridRetriever
 from rag.retrievers.lexical import LexicalRetriever
+from rag.retrievers.remembered import RememberedRetriever
 
 __all__ = [
     "DenseRetriever",
     "Fusion",
     "HybridRetriever",
     "LexicalRetriever",
+    "RememberedRetriever",
     "reciprocal_rank_fusion",
     "weighted_fusion",
 ]

@@ -59,7 +59,9 @@ def test_the_engine_for_servers_runs_rerankers_side_by_side() -> None:
     async def rank() -> list[Ranking]:
         engine = AsyncEngine()
         return list(
-            await asyncio.gather(*(engine.run(reranker.program("q", hits, 3)) for hits in questions))
+            await asyncio.gather(
+                *(engine.run(reranker.program("q", hits, 3)) for hits in questions)
+            )
         )
 
     for hits, ranking in zip(questions, asyncio.run(rank()), strict=True):

@@ -71,7 +71,8 @@ def test_what_windows_of_a_question_share_comes_first() -> None:
 
 def test_shared_beginnings_are_computed_once(smollm2: TransformersLLM) -> None:
     ranking = SlidingWindow(FirstTokenRanker(smollm2), window=4, stride=2).rerank(
-        "which bird waits for fish in shallow water near the river bank at dawn", hits_worth(range(8))
+        "which bird waits for fish in shallow water near the river bank at dawn",
+        hits_worth(range(8)),
     )
     windows = len(ranking.windows)
     assert ranking.usage.cached_tokens >= (windows - 1) * 32

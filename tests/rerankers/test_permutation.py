@@ -26,7 +26,12 @@ def test_the_written_order_is_the_order() -> None:
 def test_each_repair_is_counted() -> None:
     report = ranked("[2] > [9] > [2] > [1]").report
     assert ranked("[2] > [9] > [2] > [1]").order == (1, 0, 2, 3)
-    assert (report.status, report.duplicates, report.unknown, report.omitted) == ("repaired", 1, 1, 2)
+    assert (report.status, report.duplicates, report.unknown, report.omitted) == (
+        "repaired",
+        1,
+        1,
+        2,
+    )
 
 
 @pytest.mark.parametrize(

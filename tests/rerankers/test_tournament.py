@@ -14,9 +14,7 @@ from tests.rerankers.oracle import KeyRanker, OracleLLM, hits_worth, worths_of
 
 
 @given(st.permutations(range(23)), st.integers(2, 9), st.integers(1, 23))
-def test_the_top_of_a_consistent_model_is_found(
-    worths: list[int], window: int, top_k: int
-) -> None:
+def test_the_top_of_a_consistent_model_is_found(worths: list[int], window: int, top_k: int) -> None:
     ranking = Tournament(KeyRanker(), window=window).rerank("q", hits_worth(worths), top_k)
     assert worths_of(ranking) == sorted(worths, reverse=True)[:top_k]
     assert ranking.complete

@@ -1,0 +1,213 @@
+"""`rag budget profile`: measures what allocations achieve and take."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from rag.cli.contexts import load
+from rag.cli.dataset import collection_of, dataset_argument, kept_option
+from rag.cli.exit_codes import ExitCode
+from rag.cli.output import json_option, print_json, print_table, quiet_option
+from rag.cli.progress import progress_bars
+from rag.cli.prompts import prompts_option
+from rag.cli.retrieval import embedder_option, llm_option, make_retriever, retriever_option
+
+if TYPE_CHECKING:
+    from rag.allocation.observations import Cell
+    from rag.core.protocols import LLM, Retriever
+    from rag.core.worked_examples import WorkedExample
+    from rag.evaluation.profile_estimate import ProfileEstimate
+    from rag.evaluation.profiling import ProfileReport
+    from rag.pipelines import Pipeline
+
+GRID = "DRAG k=0,1,2,5,10 m=0,1,2; IterDRAG k=1,2,5 m=0,2 n=1,2,4"
+"""Measures enough for a plan with a model of a few thousand tokens' window."""
+
+
+@click.command()
+@dataset_argument
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option(
+    "--grid",
+    default=GRID,
+    show_default=True,
+    help="Strategies with numbers of documents (k), worked examples (m) and steps (n).",
+)
+@click.option("--name", help="The data set's name in FILE; by default the folder's.")
+@llm_option
+@retriever_option
+@embedder_option
+@kept_option
+@click.option(
+    "--examples",
+    "examples_file",
+    type=click.Path(path_type=Path),
+    help="Worked examples that `rag examples build` made.",
+)
+@prompts_option
+@click.option("--skip", type=click.IntRange(min=0), default=0, help="Questions to pass over first.")
+@click.option("--limit", type=click.IntRange(min=1), help="Questions to measure at most.")
+@click.option(
+    "--budget-tokens", type=click.IntRange(min=1), help="Stop after so many input tokens."
+)
+@click.option("--budget-seconds", type=click.FloatRange(min=0), help="Stop after so many seconds.")
+@click.option("--budget-cost", type=click.FloatRange(min=0), help="Stop after so much money.")
+@click.option(
+    "--replies",
+    type=click.Path(path_type=Path),
+    help="File in which the model's replies are kept, so that cells which ask the same share them; "
+    "by default FILE with .replies added.",
+)
+@click.option("--estimate", "only_estimate", is_flag=True, help="Say what it would take, and stop.")
+@quiet_option
+@json_option
+def profile(
+    folder: Path,
+    file: Path,
+    grid: str,
+    name: str | None,
+    llm_name: str,
+    retriever: str,
+    embedder_name: str,
+    kept: Path | None,
+    examples_file: Path | None,
+    prompt_folder: Path | None,
+    skip: int,
+    limit: int | None,
+    budget_tokens: int | None,
+    budget_seconds: float | None,
+    budget_cost: float | None,
+    replies: Path | None,
+    only_estimate: bool,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    """Answer the questions of FOLDER at every allocation of a grid, and keep what it gave in FILE.
+
+    FOLDER is in BEIR's layout; its questions need "answers". A profile that is interrupted goes on
+    where it was, and several data sets go into one FILE. Before it starts it says what it will
+    take at most.
+    """
+    from rag.allocation.grid import parse_grid
+    from rag.allocation.store import ObservationStore
+    from rag.core.budgets import Budget
+    from rag.core.worked_examples import read_examples
+    from rag.evaluation import read_dataset
+    from rag.evaluation.example_building import refuse_overlap
+    from rag.evaluation.profile_estimate import estimate_profile
+    from rag.evaluation.profiling import profile as measure
+    from rag.models.cached_llm import CachedLLM
+    from rag.models.calibration import kept_cost_model
+    from rag.retrievers import RememberedRetriever
+
+    cells = parse_grid(grid)
+    dataset = read_dataset(folder, judged=False)
+    queries = dataset.queries[skip : None if limit is None else skip + limit]
+    shown = read_examples(examples_file) if examples_file else []
+    refuse_overlap(shown, queries)
+    _refuse_too_few(cells, shown)
+    llm = load(llm_name)
+    setup = {
+        "llm": llm.name,
+        "revision": llm.revision,
+        "retriever": retriever,
+        "embedder": embedder_name,
+        "prompts": _hash([_text(prompt_folder)]),
+    }
+    with (
+        progress_bars(quiet) as progress,
+        collection_of(dataset, kept, embedder_name, progress) as collection,
+    ):
+        found = RememberedRetriever(make_retriever(retriever, collection))
+        with_model = _pipelines(found, shown, prompt_folder)
+        expected = estimate_profile(
+            queries, with_model, cells, llm, cost_model=kept_cost_model(llm), progress=progress
+        )
+        if not as_json:
+            _print_estimate(expected)
+        if only_estimate:
+            if as_json:
+                print_json(expected)
+            return
+        keeping = CachedLLM(llm, replies or file.with_name(file.name + ".replies"))
+        report = measure(
+            name or dataset.name,
+            queries,
+            lambda cell: with_model(cell, keeping),
+            cells,
+            ObservationStore(file, setup),
+            budget=Budget(tokens=budget_tokens, seconds=budget_seconds, cost=budget_cost),
+            progress=progress,
+        )
+    if as_json:
+        failed = {f"{cell[0]} {cell[1]}": reason for cell, reason in report.failed.items()}
+        print_json({"estimate": expected} | asdict(report) | {"failed": failed})
+    else:
+        _print_report(report)
+    if report.failed or report.stopped:
+        raise click.exceptions.Exit(ExitCode.PARTIAL)
+
+
+def _pipelines(
+    retriever: Retriever, shown: Sequence[WorkedExample], prompts: Path | None
+) -> Callable[[Cell, LLM], Pipeline]:
+    from rag.pipelines.strategies import make_pipeline
+
+    return lambda cell, llm: make_pipeline(*cell, retriever, llm, examples=shown, prompts=prompts)
+
+
+def _refuse_too_few(cells: Sequence[Cell], shown: Sequence[WorkedExample]) -> None:
+    from rag.core.errors import InputError
+    from rag.pipelines.strategies import STRATEGIES
+
+    for strategy, allocation in cells:
+        stepwise = strategy in STRATEGIES and STRATEGIES[strategy].stepwise
+        usable = [each for each in shown if each.steps or not stepwise]
+        if allocation.examples > len(usable):
+            kind = "with steps " if stepwise else ""
+            raise InputError(
+                f"the grid has {strategy} {allocation}, but {len(usable)} worked examples {kind}are "
+                "at hand; `rag examples build` makes some, and --examples names the file"
+            )
+
+
+def _text(prompts: Path | None) -> str:
+    from rag.core.templates import templates
+
+    return json.dumps([asdict(each) | {"path": ""} for each in templates(prompts)])
+
+
+def _hash(parts: Sequence[str]) -> str:
+    return hashlib.sha256(json.dumps(list(parts)).encode()).hexdigest()[:16]
+
+
+def _print_estimate(expected: ProfileEstimate) -> None:
+    line = (
+        f"at most {expected.input_tokens:,} tokens to read and {expected.output_tokens:,} to write "
+        f"in {expected.calls:,} calls"
+    )
+    if expected.seconds is not None:
+        line += f", {expected.seconds:,.0f} s"
+    if expected.cost is not None:
+        line += f", {expected.cost:,.2f} of money"
+    click.echo(f"{line}; beginnings that prompts share are computed once")
+
+
+def _print_report(report: ProfileReport) -> None:
+    used = report.usage
+    click.echo(
+        f"{report.measured} questions measured, {report.known} were already; {used.input_tokens:,} "
+        f"tokens read, {used.computed_tokens:,} of them computed, {used.output_tokens:,} written"
+    )
+    if report.failed:
+        rows = ((f"{cell[0]} {cell[1]}", reason) for cell, reason in report.failed.items())
+        print_table(("not measured", "why"), rows)
+    if report.stopped:
+        click.secho(f"stopped: {report.stopped}; the same command goes on", fg="yellow", err=True)

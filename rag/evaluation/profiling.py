@@ -1,0 +1,152 @@
+"""Measures what allocations achieve and take, for a compute-allocation model to be fitted to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from rag.allocation.observations import Cell, Observation
+from rag.allocation.store import ObservationStore
+from rag.core.answers import Answer
+from rag.core.budgets import Budget
+from rag.core.engine import Engine
+from rag.core.errors import BudgetExhausted, InputError, RagError
+from rag.core.events import Outcome
+from rag.core.progress import Progress, silent
+from rag.core.usage import Usage
+from rag.evaluation.answer_metrics import ANSWER_METRICS
+from rag.evaluation.answers import without_citations
+from rag.evaluation.datasets import Query
+from rag.pipelines.base import Pipeline
+from rag.pipelines.drag import NO_ROOM
+
+_BATCH = 32
+
+
+@dataclass(frozen=True, slots=True)
+class ProfileReport:
+    """What a profile did.
+
+    Args:
+        measured: Questions that were answered, over all cells.
+        known: Those that an earlier run had answered.
+        failed: Why cells have no complete measurement, by cell: the first reason.
+        stopped: Which limit ended the profile early; '' if none did.
+        usage: What this run used.
+    """
+
+    measured: int
+    known: int
+    failed: Mapping[Cell, str]
+    stopped: str
+    usage: Usage
+
+
+def profile(
+    dataset: str,
+    queries: Sequence[Query],
+    pipeline: Callable[[Cell], Pipeline],
+    grid: Sequence[Cell],
+    store: ObservationStore,
+    *,
+    budget: Budget = Budget(),
+    progress: Progress = silent,
+) -> ProfileReport:
+    """Answer each question at each cell of a grid, and keep what came of it.
+
+    Rows that the store has are not measured again. An answer for which something was left out, for
+    lack of room in the model's window, is not what the cell says: it is not kept, and the cell
+    counts as failed. So does a question that met an error; the next run tries it again.
+
+    Args:
+        dataset: The data set's name.
+        queries: Its questions, with accepted answers.
+        pipeline: Makes the pipeline of a cell.
+        grid: The cells, in the order in which they are measured.
+        store: Where observations go.
+        budget: What this run may use, over all; it is asked before every batch of questions, so
+            that no answer is cut.
+        progress: Told of the questions that are answered.
+
+    Raises:
+        InputError: A question has no accepted answers.
+    """
+    for query in queries:
+        if not query.answers:
+            raise InputError(f"question {query.id} has no accepted answers to compare with")
+    done = store.done(dataset)
+    todo = [(cell, [query for query in queries if (cell, query.id) not in done]) for cell in grid]
+    total = len(grid) * len(queries)
+    missing = sum(len(pending) for _, pending in todo)
+    measured, failed, stopped = 0, dict[Cell, str](), ""
+    meter = Engine(budget=budget).meter
+    for cell, pending in todo:
+        for start in range(0, len(pending), _BATCH):
+            progress("measuring", total - missing + measured, total)
+            if stopped := _exhausted(budget, meter.used, meter.clock() - meter.started):
+                return ProfileReport(measured, total - missing, failed, stopped, meter.used)
+            batch = pending[start : start + _BATCH]
+            outcomes = _answered(pipeline(cell), batch)
+            rows = []
+            for query, outcome in zip(batch, outcomes, strict=True):
+                meter.used += outcome.usage
+                if problem := _problem(outcome):
+                    failed.setdefault(cell, f"{query.id}: {problem}")
+                else:
+                    rows.append(_observation(dataset, cell, query, outcome))
+            store.add(rows)
+            measured += len(batch)
+    progress("measuring", total - missing + measured, total)
+    return ProfileReport(measured, total - missing, failed, "", meter.used)
+
+
+def _answered(pipeline: Pipeline, queries: Sequence[Query]) -> list[Outcome[Answer]]:
+    engine = Engine(llm=pipeline.llm, retriever=pipeline.retriever)
+    outcomes = engine.run_many([pipeline.program(query.text) for query in queries])
+    for outcome in outcomes:
+        if outcome.error is not None and not isinstance(outcome.error, RagError):
+            raise outcome.error
+    return outcomes
+
+
+def _problem(outcome: Outcome[Answer]) -> str:
+    """Say why an answer is not a measurement of its cell; '' if it is."""
+    if outcome.error is not None:
+        return str(outcome.error)
+    notes = outcome.unwrap().notes
+    return next((note for note in notes if NO_ROOM in note), "")
+
+
+def _observation(dataset: str, cell: Cell, query: Query, outcome: Outcome[Answer]) -> Observation:
+    answer, used = outcome.unwrap(), outcome.usage
+    text = without_citations(answer.text)
+    strategy, allocation = cell
+    return Observation(
+        dataset,
+        strategy,
+        allocation,
+        query.id,
+        {name: metric(text, query.answers) for name, metric in ANSWER_METRICS.items()},
+        input_tokens=used.input_tokens,
+        computed_tokens=used.computed_tokens,
+        output_tokens=used.output_tokens,
+        calls=used.calls,
+        seconds=round(used.seconds, 4),
+        confidence=answer.confidence,
+        answer=text,
+    )
+
+
+def _exhausted(budget: Budget, used: Usage, seconds: float) -> str:
+    """Say which limit of a budget was reached; '' if none was."""
+    spent = {
+        "tokens": used.input_tokens,
+        "calls": used.calls,
+        "seconds": seconds,
+        "cost": used.cost,
+    }
+    for kind, amount in spent.items():
+        limit = getattr(budget, kind)
+        if limit is not None and amount >= limit:
+            return str(BudgetExhausted(kind, limit, amount, 0, "profile"))
+    return ""
