@@ -9,6 +9,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from rag.allocation.fitted import FittedAllocation
+    from rag.core.allocations import Allocation
     from rag.core.answers import Answer, Citation
     from rag.core.async_engine import AsyncEngine
     from rag.core.budgets import Budget
@@ -20,7 +22,10 @@ if TYPE_CHECKING:
     from rag.core.usage import Usage
     from rag.indexes.collection import Collection
     from rag.models.registry import load_embedder, load_llm
+    from rag.pipelines.allocate import allocate
+    from rag.pipelines.drag import DRAG
     from rag.pipelines.extractive import ExtractiveRead
+    from rag.pipelines.iter_drag import IterDRAG
     from rag.pipelines.read import RetrieveAndRead
     from rag.rerankers.registry import load_reranker
     from rag.retrievers.dense import DenseRetriever
@@ -29,18 +34,22 @@ if TYPE_CHECKING:
     from rag.text.folders import read_documents
 
 _MODULES = {
+    "Allocation": "rag.core.allocations",
     "Answer": "rag.core.answers",
     "AsyncEngine": "rag.core.async_engine",
     "Budget": "rag.core.budgets",
     "BudgetExhausted": "rag.core.errors",
     "Citation": "rag.core.answers",
     "Collection": "rag.indexes.collection",
+    "DRAG": "rag.pipelines.drag",
     "DenseRetriever": "rag.retrievers.dense",
     "Document": "rag.core.documents",
     "Engine": "rag.core.engine",
     "ExtractiveRead": "rag.pipelines.extractive",
+    "FittedAllocation": "rag.allocation.fitted",
     "Hit": "rag.core.hits",
     "HybridRetriever": "rag.retrievers.hybrid",
+    "IterDRAG": "rag.pipelines.iter_drag",
     "LexicalRetriever": "rag.retrievers.lexical",
     "Passage": "rag.core.documents",
     "Prompt": "rag.core.generation",
@@ -48,6 +57,7 @@ _MODULES = {
     "RetrieveAndRead": "rag.pipelines.read",
     "Sampling": "rag.core.generation",
     "Usage": "rag.core.usage",
+    "allocate": "rag.pipelines.allocate",
     "load_embedder": "rag.models.registry",
     "load_llm": "rag.models.registry",
     "load_reranker": "rag.rerankers.registry",
@@ -56,6 +66,8 @@ _MODULES = {
 
 __version__ = "0.1.0"
 __all__ = [
+    "DRAG",
+    "Allocation",
     "Answer",
     "AsyncEngine",
     "Budget",
@@ -66,8 +78,10 @@ __all__ = [
     "Document",
     "Engine",
     "ExtractiveRead",
+    "FittedAllocation",
     "Hit",
     "HybridRetriever",
+    "IterDRAG",
     "LexicalRetriever",
     "Passage",
     "Prompt",
@@ -75,6 +89,7 @@ __all__ = [
     "RetrieveAndRead",
     "Sampling",
     "Usage",
+    "allocate",
     "load_embedder",
     "load_llm",
     "load_reranker",

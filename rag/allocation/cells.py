@@ -105,11 +105,11 @@ class CellTable:
 
 
 def _whole(cells: Mapping[Cell, Mapping[str, Observation]], metric: str) -> dict[Cell, Measured]:
-    asked = max(len(rows) for rows in cells.values())
+    asked = max(cells.values(), key=len).keys()
     return {
         cell: _measured([rows[query_id] for query_id in sorted(rows)], metric)
         for cell, rows in sorted(cells.items())
-        if len(rows) == asked
+        if rows.keys() == asked
     }
 
 

@@ -9,7 +9,7 @@ from rag.allocation.observations import Cell
 from rag.core.allocations import Allocation
 from rag.core.errors import InputError
 
-_NUMBERS = re.compile(r"([kmn])=(\d+(?:,\d+)*)\Z")
+_NUMBERS = re.compile(r"([kmn])=([0-9]{1,6}(?:,[0-9]{1,6})*)\Z")
 _DEFAULTS = {"k": "0", "m": "0", "n": "1"}
 
 
@@ -26,7 +26,9 @@ def parse_grid(text: str) -> list[Cell]:
     cells: set[Cell] = set()
     for part in filter(None, map(str.strip, text.split(";"))):
         strategy, *words = part.split()
-        numbers = dict(_DEFAULTS)
+        if "=" in strategy:
+            raise InputError(f"'{strategy}' in the grid stands where a strategy has to be named")
+        numbers: dict[str, str] = {}
         for word in words:
             match = _NUMBERS.match(word)
             if not match:
@@ -34,8 +36,10 @@ def parse_grid(text: str) -> list[Cell]:
                     f"'{word}' in the grid is not like k=0,1,5 (documents), m=0,2 (worked "
                     "examples) or n=1,3 (steps)"
                 )
+            if match[1] in numbers:
+                raise InputError(f"'{word}' in the grid gives {strategy} a second {match[1]}")
             numbers[match[1]] = match[2]
-        values = [[int(each) for each in numbers[name].split(",")] for name in "kmn"]
+        values = [map(int, (_DEFAULTS | numbers)[name].split(",")) for name in "kmn"]
         cells |= {(strategy, Allocation(*each)) for each in product(*values)}
     if not cells:
         raise InputError("the grid is empty; give one such as 'DRAG k=0,1,5 m=0,2'")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import gzip
 import json
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from rag.core.allocations import Allocation
-from rag.core.errors import DataError
+from rag.core.errors import DataError, InputError
 
 Cell: TypeAlias = tuple[str, Allocation]
 """A strategy, such as 'DRAG', and an allocation."""
@@ -80,11 +81,13 @@ def read_observations(path: Path) -> Iterator[Observation]:
     """
     try:
         data = path.read_bytes()
-        text = (gzip.decompress(data) if path.suffix == ".gz" else data).decode()
-    except (OSError, EOFError, UnicodeDecodeError) as error:
+        if path.suffix == ".gz":
+            data = gzip.decompress(data)
+    except (OSError, EOFError, zlib.error) as error:
         raise DataError(str(path), f"not observations: {error}") from error
-    for number, line in enumerate(text.splitlines(), start=1):
+    # Bytes are split at line ends only; text would be at characters that an answer may hold, too.
+    for number, line in enumerate(data.splitlines(), start=1):
         try:
             yield Observation.from_json(json.loads(line))
-        except (ValueError, TypeError, KeyError) as error:
+        except (InputError, ValueError, TypeError, KeyError) as error:
             raise DataError(str(path), f"no observation: {error!r}", number) from error

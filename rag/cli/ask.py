@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from rag.core.answers import Answer
     from rag.core.budgets import Budget
     from rag.core.events import Event
-    from rag.core.protocols import LLM
+    from rag.core.protocols import LLM, Retriever
     from rag.pipelines import Pipeline
 
 _NUMBER = re.compile(r" \[\d+\]")
@@ -63,6 +63,19 @@ _NUMBER = re.compile(r" \[\d+\]")
     "reads no more than it answers in that time; before, only what would begin too late is "
     "refused.",
 )
+@click.option(
+    "--allocation",
+    "allocation_file",
+    type=click.Path(path_type=Path),
+    help="Answer in a few words, with the strategy that this file of `rag budget fit` plans for "
+    "the budget, in place of --top-k.",
+)
+@click.option(
+    "--examples",
+    "examples_file",
+    type=click.Path(path_type=Path),
+    help="Worked examples of `rag examples build`, which --allocation may show.",
+)
 @prompts_option
 @contexts_option
 @store_option
@@ -80,6 +93,8 @@ def ask(
     extractive: bool,
     budget_tokens: int | None,
     budget_seconds: float | None,
+    allocation_file: Path | None,
+    examples_file: Path | None,
     prompt_folder: Path | None,
     contexts: str,
     store: Path | None,
@@ -97,6 +112,13 @@ def ask(
 
     if extractive and (method or contexts == "parallel"):
         raise click.UsageError("--extractive asks no model; --rerank and --contexts parallel do")
+    if allocation_file and (extractive or method or contexts == "parallel"):
+        raise click.UsageError(
+            "--allocation says how to answer; --extractive, --rerank and "
+            "--contexts parallel say otherwise"
+        )
+    if allocation_file and budget_tokens is None and budget_seconds is None:
+        raise click.UsageError("--allocation needs a budget: --budget-tokens or --budget-seconds")
     states = contexts_folder(contexts, store, collection)
     budget = Budget(tokens=budget_tokens, seconds=budget_seconds)
     with Collection.open(collection) as opened:
@@ -104,6 +126,11 @@ def ask(
         plain = encoding = reranker = None
         if extractive:
             pipeline: Pipeline = ExtractiveRead(found, top_k=top_k)
+        elif allocation_file:
+            plain = load(llm_name)
+            pipeline = _allocated(
+                allocation_file, budget, found, plain, examples_file, prompt_folder
+            )
         else:
             plain = load(llm_name)
             template = load_template("read", prompt_folder)
@@ -137,6 +164,30 @@ def ask(
         _print_rest(replace(answer, notes=(*notes, *answer.notes)), seconds, encoding)
 
 
+def _allocated(
+    file: Path,
+    budget: Budget,
+    retriever: Retriever,
+    llm: LLM,
+    examples_file: Path | None,
+    prompts: Path | None,
+) -> Pipeline:
+    from rag.allocation.fitted import FittedAllocation
+    from rag.core.worked_examples import read_examples
+    from rag.models.calibration import kept_cost_model
+    from rag.pipelines import allocate
+
+    return allocate(
+        FittedAllocation.load(file),
+        budget,
+        retriever=retriever,
+        llm=llm,
+        examples=read_examples(examples_file) if examples_file else (),
+        call_times=kept_cost_model(llm),
+        prompts=prompts,
+    )
+
+
 def _in_time(budget: Budget, pipeline: Pipeline, llm: LLM | None) -> tuple[Budget, tuple[str, ...]]:
     """Limit the tokens to what the model answers within the seconds, if it was calibrated.
 
@@ -166,7 +217,7 @@ def _print_stream(events: Iterable[Event]) -> Answer:
 
     written = ""
     for event in events:
-        if isinstance(event, TextDelta) and event.op.stage == "read":
+        if isinstance(event, TextDelta) and event.op.stage in ("read", "final"):
             written += event.text
             click.echo(event.text, nl=False)
         elif isinstance(event, Outcome):

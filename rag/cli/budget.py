@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import click
 
+from rag.cli.budget_fit import export, fit, plan
+from rag.cli.budget_plot import plot
 from rag.cli.budget_profile import profile
 
 
@@ -12,5 +14,5 @@ def budget() -> None:
     """Find out what to spend a budget on: documents, worked examples or sub-questions."""
 
 
-for command in (profile,):
+for command in (profile, fit, plan, plot, export):
     budget.add_command(command)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,11 +21,13 @@ from rag.cli.retrieval import embedder_option, llm_option, make_retriever, retri
 
 if TYPE_CHECKING:
     from rag.allocation.observations import Cell
+    from rag.core.allocations import Allocation
     from rag.core.protocols import LLM, Retriever
+    from rag.core.templates import Template
     from rag.core.worked_examples import WorkedExample
     from rag.evaluation.profile_estimate import ProfileEstimate
     from rag.evaluation.profiling import ProfileReport
-    from rag.pipelines import Pipeline
+    from rag.pipelines.strategies import Strategy
 
 GRID = "DRAG k=0,1,2,5,10 m=0,1,2; IterDRAG k=1,2,5 m=0,2 n=1,2,4"
 """Measures enough for a plan with a model of a few thousand tokens' window."""
@@ -62,8 +64,8 @@ GRID = "DRAG k=0,1,2,5,10 m=0,1,2; IterDRAG k=1,2,5 m=0,2 n=1,2,4"
 @click.option(
     "--replies",
     type=click.Path(path_type=Path),
-    help="File in which the model's replies are kept, so that cells which ask the same share them; "
-    "by default FILE with .replies added.",
+    help="File in which the model's replies are kept; by default FILE with .replies added. What is "
+    "asked again, by another cell or after an interruption, is read from it.",
 )
 @click.option("--estimate", "only_estimate", is_flag=True, help="Say what it would take, and stop.")
 @quiet_option
@@ -91,13 +93,17 @@ def profile(
 ) -> None:
     """Answer the questions of FOLDER at every allocation of a grid, and keep what it gave in FILE.
 
-    FOLDER is in BEIR's layout; its questions need "answers". A profile that is interrupted goes on
-    where it was, and several data sets go into one FILE. Before it starts it says what it will
-    take at most.
+    FOLDER is in BEIR's layout; its questions need "answers". Before it starts it says what it will
+    take. Several data sets go into one FILE, if model, retriever and prompts are the same.
+
+    A profile that is interrupted goes on where it was: at most 32 questions are asked again, and
+    the replies to those come from --replies. Replies from there count as tokens read, but not as
+    computed, and take no time: what a profile computed depends on what was computed before it.
     """
     from rag.allocation.grid import parse_grid
     from rag.allocation.store import ObservationStore
     from rag.core.budgets import Budget
+    from rag.core.errors import InputError
     from rag.core.worked_examples import read_examples
     from rag.evaluation import read_dataset
     from rag.evaluation.example_building import refuse_overlap
@@ -112,86 +118,120 @@ def profile(
     queries = dataset.queries[skip : None if limit is None else skip + limit]
     shown = read_examples(examples_file) if examples_file else []
     refuse_overlap(shown, queries)
-    _refuse_too_few(cells, shown)
+    for cell in cells:
+        if problem := _problem(*cell, shown):
+            raise InputError(f"the grid has {_words(cell)}, but {problem}")
     llm = load(llm_name)
-    setup = {
-        "llm": llm.name,
-        "revision": llm.revision,
-        "retriever": retriever,
-        "embedder": embedder_name,
-        "prompts": _hash([_text(prompt_folder)]),
-    }
+    if budget_cost is not None and llm.prices is None:
+        raise InputError(f"{llm.name} has no prices, so --budget-cost would never be reached")
+    name = name or folder.resolve().name
     with (
         progress_bars(quiet) as progress,
         collection_of(dataset, kept, embedder_name, progress) as collection,
     ):
         found = RememberedRetriever(make_retriever(retriever, collection))
         with_model = _pipelines(found, shown, prompt_folder)
+        setup = {
+            "llm": llm.name,
+            "revision": llm.revision,
+            "retriever": retriever,
+            "embedder": embedder_name,
+        }
+        templates = {with_model(cell, llm).template for cell in cells}
+        setup |= {f"prompt {each.name}": _wording(each) for each in templates}
+        shows_examples = any(allocation.examples for _, allocation in cells)
+        setup |= _contents(folder, name, examples_file if shows_examples else None)
+        store = None if only_estimate else ObservationStore(file, setup)
         expected = estimate_profile(
             queries, with_model, cells, llm, cost_model=kept_cost_model(llm), progress=progress
         )
         if not as_json:
             _print_estimate(expected)
-        if only_estimate:
+        if store is None:
             if as_json:
-                print_json(expected)
+                print_json({"estimate": expected})
             return
         keeping = CachedLLM(llm, replies or file.with_name(file.name + ".replies"))
         report = measure(
-            name or dataset.name,
+            name,
             queries,
             lambda cell: with_model(cell, keeping),
             cells,
-            ObservationStore(file, setup),
+            store,
             budget=Budget(tokens=budget_tokens, seconds=budget_seconds, cost=budget_cost),
             progress=progress,
         )
+    failed = {_words(cell): reason for cell, reason in report.failed.items()}
     if as_json:
-        failed = {f"{cell[0]} {cell[1]}": reason for cell, reason in report.failed.items()}
-        print_json({"estimate": expected} | asdict(report) | {"failed": failed})
+        fields = ("measured", "known", "stopped", "usage")
+        values = {name: getattr(report, name) for name in fields}
+        print_json({"estimate": expected} | values | {"failed": failed})
     else:
-        _print_report(report)
+        _print_report(report, failed)
     if report.failed or report.stopped:
         raise click.exceptions.Exit(ExitCode.PARTIAL)
 
 
+def _words(cell: Cell) -> str:
+    strategy, allocation = cell
+    return f"{strategy} {allocation}"
+
+
+def _problem(strategy: str, allocation: Allocation, shown: Sequence[WorkedExample]) -> str:
+    """Say why a cell cannot be measured as it is named; '' if it can."""
+    from rag.pipelines.strategies import STRATEGIES
+
+    if strategy not in STRATEGIES:
+        return f"the strategies are {', '.join(STRATEGIES)}"
+    stepwise = STRATEGIES[strategy].stepwise
+    if allocation.steps > 1 and not stepwise:
+        return "this strategy asks no sub-questions: leave n out"
+    usable = [each for each in shown if each.steps or not stepwise]
+    if allocation.examples > len(usable):
+        kind = "with steps " if stepwise else ""
+        return (
+            f"{len(usable)} worked examples {kind}are at hand; `rag examples build` makes some, "
+            "and --examples names the file"
+        )
+    most = max((len(each.hits) for each in usable), default=0)
+    if allocation.examples and allocation.documents > most:
+        return f"worked examples have {most} passages; `rag examples build --documents` keeps more"
+    return ""
+
+
 def _pipelines(
     retriever: Retriever, shown: Sequence[WorkedExample], prompts: Path | None
-) -> Callable[[Cell, LLM], Pipeline]:
+) -> Callable[[Cell, LLM], Strategy]:
     from rag.pipelines.strategies import make_pipeline
 
     return lambda cell, llm: make_pipeline(*cell, retriever, llm, examples=shown, prompts=prompts)
 
 
-def _refuse_too_few(cells: Sequence[Cell], shown: Sequence[WorkedExample]) -> None:
-    from rag.core.errors import InputError
-    from rag.pipelines.strategies import STRATEGIES
-
-    for strategy, allocation in cells:
-        stepwise = strategy in STRATEGIES and STRATEGIES[strategy].stepwise
-        usable = [each for each in shown if each.steps or not stepwise]
-        if allocation.examples > len(usable):
-            kind = "with steps " if stepwise else ""
-            raise InputError(
-                f"the grid has {strategy} {allocation}, but {len(usable)} worked examples {kind}are "
-                "at hand; `rag examples build` makes some, and --examples names the file"
-            )
+def _wording(template: Template) -> str:
+    """Return a hash of what a template makes of a prompt."""
+    wording = asdict(template) | {"path": "", "description": ""}
+    return hashlib.sha256(json.dumps(wording).encode()).hexdigest()[:16]
 
 
-def _text(prompts: Path | None) -> str:
-    from rag.core.templates import templates
-
-    return json.dumps([asdict(each) | {"path": ""} for each in templates(prompts)])
-
-
-def _hash(parts: Sequence[str]) -> str:
-    return hashlib.sha256(json.dumps(list(parts)).encode()).hexdigest()[:16]
+def _contents(folder: Path, name: str, examples: Path | None) -> dict[str, str]:
+    """Return hashes of the files of a data set, by what they are."""
+    files = {
+        f"corpus of {name}": folder / "corpus.jsonl",
+        f"questions of {name}": folder / "queries.jsonl",
+    }
+    if examples:
+        files[f"examples of {name}"] = examples
+    hashes = {}
+    for what, path in files.items():
+        with path.open("rb") as file:
+            hashes[what] = hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    return hashes
 
 
 def _print_estimate(expected: ProfileEstimate) -> None:
     line = (
-        f"at most {expected.input_tokens:,} tokens to read and {expected.output_tokens:,} to write "
-        f"in {expected.calls:,} calls"
+        f"about {expected.input_tokens:,} tokens to read, and at most "
+        f"{expected.output_tokens:,} to write in {expected.calls:,} calls"
     )
     if expected.seconds is not None:
         line += f", {expected.seconds:,.0f} s"
@@ -200,14 +240,13 @@ def _print_estimate(expected: ProfileEstimate) -> None:
     click.echo(f"{line}; beginnings that prompts share are computed once")
 
 
-def _print_report(report: ProfileReport) -> None:
+def _print_report(report: ProfileReport, failed: Mapping[str, str]) -> None:
     used = report.usage
     click.echo(
         f"{report.measured} questions measured, {report.known} were already; {used.input_tokens:,} "
         f"tokens read, {used.computed_tokens:,} of them computed, {used.output_tokens:,} written"
     )
-    if report.failed:
-        rows = ((f"{cell[0]} {cell[1]}", reason) for cell, reason in report.failed.items())
-        print_table(("not measured", "why"), rows)
+    if failed:
+        print_table(("not measured", "why"), failed.items())
     if report.stopped:
         click.secho(f"stopped: {report.stopped}; the same command goes on", fg="yellow", err=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,9 +15,9 @@ from rag.core.usage import Usage
 from rag.evaluation.answer_metrics import ANSWER_METRICS
 from rag.evaluation.datasets import Query
 from rag.pipelines.base import Pipeline
+from rag.pipelines.citations import without_citations
 
 _BATCH = 32
-_CITATION = re.compile(r" \[\d+\]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,11 +89,6 @@ def evaluate_answers(
         sum((answer.usage for answer in answers.values()), Usage()),
         time.perf_counter() - began,
     )
-
-
-def without_citations(text: str) -> str:
-    """Return an answer's text without the numbers of its citations."""
-    return _CITATION.sub("", text)
 
 
 def _answers(

@@ -1,7 +1,9 @@
 """Programs that answer questions: retrieve, then read or reason."""
 
+from rag.pipelines.allocate import allocate
 from rag.pipelines.base import Pipeline, metered
 from rag.pipelines.drag import DRAG
+from rag.pipelines.escalate import Escalate
 from rag.pipelines.example_pool import ExamplePool
 from rag.pipelines.extractive import ExtractiveRead
 from rag.pipelines.iter_drag import IterDRAG
@@ -11,12 +13,14 @@ from rag.pipelines.strategies import make_pipeline
 
 __all__ = [
     "DRAG",
+    "Escalate",
     "ExamplePool",
     "ExtractiveRead",
     "IterDRAG",
     "Pipeline",
     "RetrieveAndRead",
     "SelfAsk",
+    "allocate",
     "make_pipeline",
     "metered",
 ]

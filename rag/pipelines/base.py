@@ -22,7 +22,12 @@ class Pipeline(ABC):
     Args:
         retriever: Where to look.
         llm: The model that reads; None for pipelines that need none.
+
+    Attributes:
+        budget: What a question may use where a call states no budget; None is no limit.
     """
+
+    budget: Budget | None = None
 
     def __init__(self, retriever: Retriever, llm: LLM | None = None) -> None:
         self.retriever = retriever
@@ -47,7 +52,9 @@ class Pipeline(ABC):
             where: Metadata filter for every search.
             budget: What the question may use.
         """
-        outcomes = self._engine().run_many([self.program(question, where)], budget=budget)
+        outcomes = self._engine().run_many(
+            [self.program(question, where)], budget=budget or self.budget
+        )
         return metered(outcomes[0])
 
     def answer_many(
@@ -68,7 +75,7 @@ class Pipeline(ABC):
             BatchError: Some questions failed; the others' answers are inside.
         """
         programs = [self.program(question, where) for question in questions]
-        outcomes = self._engine().run_many(programs, budget=budget)
+        outcomes = self._engine().run_many(programs, budget=budget or self.budget)
         if any(outcome.error for outcome in outcomes):
             raise BatchError([outcome.error or metered(outcome) for outcome in outcomes])
         return [metered(outcome) for outcome in outcomes]
@@ -85,7 +92,7 @@ class Pipeline(ABC):
             where: Metadata filter for every search.
             budget: What the question may use.
         """
-        return self._engine().stream(self.program(question, where), budget=budget)
+        return self._engine().stream(self.program(question, where), budget=budget or self.budget)
 
     def _engine(self) -> Engine:
         return Engine(llm=self.llm, retriever=self.retriever)

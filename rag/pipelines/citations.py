@@ -11,6 +11,7 @@ from rag.core.hits import Hit
 from rag.pipelines.support import Sentence, best_support, sentences
 from rag.text.sentences import sentence_spans
 
+_CITATION = re.compile(r" \[\d+\]")
 _MARKERS_AFTER_STOP = re.compile(r"([.!?])((?:\s*\[[\d\s,;]+\])+)")
 _MARKER = re.compile(r"\s*\[\s*(\d+(?:\s*[,;]\s*\d+)*)\s*\]")
 
@@ -79,6 +80,11 @@ def citation(number: int, span: Sentence, hits: Sequence[Hit]) -> Citation:
         title=passage.label,
         uri=passage.uri,
     )
+
+
+def without_citations(text: str) -> str:
+    """Return an answer's text without the numbers of its citations."""
+    return _CITATION.sub("", text)
 
 
 def _claims(reply: str) -> list[tuple[str, set[int]]]:

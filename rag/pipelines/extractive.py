@@ -17,6 +17,8 @@ from rag.pipelines.citations import citation
 from rag.pipelines.support import Sentence, content_stems, sentences
 
 NOTHING_FOUND = "Nothing in the documents speaks of this."
+UNREAD = "no model read the passages"
+"""Stands in the notes of an answer for which the budget or the window allowed no call."""
 ENOUGH = 0.5
 """Share of the question that a sentence must have to be quoted."""
 
@@ -78,4 +80,4 @@ def extract(question: str, hits: Sequence[Hit], most: int = 3) -> Answer:
 def unread(question: str, hits: Sequence[Hit], reason: str, notes: Sequence[str] = ()) -> Answer:
     """Answer with sentences of passages that no model could read, and say why."""
     answer = extract(question, hits)
-    return replace(answer, notes=(*notes, f"no model read the passages: {reason}"))
+    return replace(answer, notes=(*notes, f"{UNREAD}: {reason}"))
