@@ -7,7 +7,8 @@ model; those of `benchmarks/observations` are measured ones. No model is run: it
 
 Compared are our model (a Gaussian process), the form of arXiv 2410.04343 (as published, pooled over
 strategies; fitted to each strategy by itself; with a sigmoid fitted to the data; with linear
-scores; without informativeness) and grid search, which knows the means that were measured and nothing else.
+scores; without informativeness) and grid search, which knows the means that were measured and
+nothing else.
 
 - R2 of cells that a fit has not seen, five folds, around the mean of each data set.
 - Regret: the share of the oracle's metric that plans lose, over a log grid of budgets; on the same
