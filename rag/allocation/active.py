@@ -11,6 +11,7 @@ import numpy as np
 
 from rag.allocation.cells import CellTable
 from rag.allocation.generalisation import ANCHOR_CELLS, Fit
+from rag.allocation.grid import cheap_first
 from rag.allocation.observations import Cell
 from rag.allocation.predictions import Prediction, Predictor
 from rag.allocation.regret import regret, relative
@@ -33,8 +34,8 @@ def starting_cells(candidates: Sequence[Cell]) -> list[Cell]:
     chosen = {cell for cell in ANCHOR_CELLS if cell in candidates}
     for strategy in {strategy for strategy, _ in candidates}:
         own = [cell for cell in candidates if cell[0] == strategy]
-        chosen |= {min(own, key=_size), max(own, key=_size)}
-    return sorted(chosen, key=_size)
+        chosen |= {min(own, key=cheap_first), max(own, key=cheap_first)}
+    return sorted(chosen, key=cheap_first)
 
 
 def next_cells(
@@ -181,12 +182,6 @@ def needed(replays: Sequence[Sequence[Step]], most: float = 0.05) -> Step | None
 
 def _seen(dataset: str, done: Collection[Cell]) -> Callable[[str, Cell], bool]:
     return lambda name, cell: name != dataset or cell in done
-
-
-def _size(cell: Cell) -> tuple[int, Cell]:
-    """Order cells by about what they take: an example has as many documents as the question."""
-    _, each = cell
-    return (each.documents + 1) * (each.examples + 1) * each.steps**2, cell
 
 
 def _gain(behind: float, variance: float) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from itertools import product
 from pathlib import Path
 
@@ -39,7 +39,7 @@ class FittedAllocation:
 
     @classmethod
     def fit(
-        cls, observations: Iterable[Observation], metric: str = "accuracy", *, quantile: float = 1.0
+        cls, observations: Iterable[Observation], metric: str = "F1", *, quantile: float = 1.0
     ) -> FittedAllocation:
         """Fit all parts to observations.
 
@@ -60,17 +60,21 @@ class FittedAllocation:
 
     @property
     def cells(self) -> list[Cell]:
-        """The cells to choose from: of each strategy all combinations of numbers measured."""
+        """The cells to choose from: of each strategy all combinations of numbers measured.
+
+        Each is, in all its numbers, within some measured cell: what was never reached, such as a
+        prompt that is too long for the model's window, is not planned.
+        """
         measured = {cell for scores in self.measured.scores.values() for cell in scores}
         cells: list[Cell] = []
         for strategy in sorted({strategy for strategy, _ in measured}):
-            own = [allocation for name, allocation in measured if name == strategy]
-            numbers = (
-                sorted({each.documents for each in own}),
-                sorted({each.examples for each in own}),
-                sorted({each.steps for each in own}),
-            )
-            cells += [(strategy, Allocation(*each)) for each in product(*numbers)]
+            own = [astuple(allocation) for name, allocation in measured if name == strategy]
+            numbers = (sorted(set(column)) for column in zip(*own, strict=True))
+            cells += [
+                (strategy, Allocation(*each))
+                for each in product(*numbers)
+                if any(_within(each, largest) for largest in own)
+            ]
         return cells
 
     def plan(
@@ -92,17 +96,19 @@ class FittedAllocation:
             prices: Its prices, which a budget of money needs.
 
         Raises:
-            InputError: Nothing fits the budget, a limit cannot be checked, or the data set is not
-                known.
+            BudgetTooSmall: Nothing fits the budget.
+            InputError: A limit cannot be checked, or the data set is not known.
         """
         known = self.tokens.datasets
         if dataset is not None and dataset not in known:
-            raise InputError(f"no data set '{dataset}' was measured; there are {', '.join(known)}")
-        candidates = self.cells if cells is None else cells
+            raise InputError(
+                f"no data set '{dataset}' was measured, but {', '.join(known)}; measure some cells "
+                "of it, or name none"
+            )
         return plan(
             self.model,
             self.tokens,
-            candidates,
+            self.cells if cells is None else cells,
             budget,
             dataset=dataset,
             fallback=self.measured,
@@ -114,6 +120,13 @@ class FittedAllocation:
         """Return the same after more was measured, such as a few cells of a new data set.
 
         The kernel of the model stays as it was fitted.
+
+        Args:
+            observations: Those of the further cells; they replace what was known of the same ones.
+
+        Raises:
+            InputError: There are no observations, or they lack the model's metric.
+            MissingExtra: The extra `analysis` is not installed.
         """
         table = CellTable.gather(observations, self.model.metric)
         return FittedAllocation(
@@ -147,14 +160,16 @@ class FittedAllocation:
         """
         try:
             parts = json.loads(path.read_text(encoding="utf-8"))
-            model, tokens, measured = (parts[name] for name in ("model", "tokens", "measured"))
-        except (OSError, ValueError, TypeError, KeyError) as error:
-            raise InputError(f"{path} is no allocation model: {error!r}; {_NEXT_STEP}") from error
-        try:
             return cls(
-                AllocationModel.from_json(model),
-                TokenModel.from_json(tokens),
-                GridSearch.from_json(measured),
+                AllocationModel.from_json(parts["model"]),
+                TokenModel.from_json(parts["tokens"]),
+                GridSearch.from_json(parts["measured"]),
             )
-        except InputError as error:
-            raise InputError(f"{path} is no allocation model: {error}; {_NEXT_STEP}") from error
+        except (OSError, ValueError, TypeError, KeyError, InputError) as error:
+            # The repr of a decoding error would hold the whole file.
+            reason = error if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
+            raise InputError(f"{path} is no allocation model: {reason}; {_NEXT_STEP}") from error
+
+
+def _within(numbers: Sequence[int], largest: Sequence[int]) -> bool:
+    return all(number <= most for number, most in zip(numbers, largest, strict=True))

@@ -43,10 +43,10 @@ def parse_grid(text: str) -> list[Cell]:
         cells |= {(strategy, Allocation(*each)) for each in product(*values)}
     if not cells:
         raise InputError("the grid is empty; give one such as 'DRAG k=0,1,5 m=0,2'")
-    return sorted(cells, key=_roughly)
+    return sorted(cells, key=cheap_first)
 
 
-def _roughly(cell: Cell) -> tuple[int, Cell]:
-    """Order cells by what they roughly take: each example has as many documents as the question."""
+def cheap_first(cell: Cell) -> tuple[int, Cell]:
+    """Order cells by about what they take: an example has as many documents as the question."""
     _, each = cell
     return (each.documents + 1) * (each.examples + 1) * each.steps**2, cell

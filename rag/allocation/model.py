@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
@@ -19,6 +20,7 @@ from rag.allocation.marginal_likelihood import most_likely_kernel
 from rag.allocation.observations import Cell
 from rag.allocation.posterior import Posterior
 from rag.allocation.predictions import Prediction
+from rag.allocation.r2 import r2
 from rag.allocation.scores import Noise, Score, scores_of
 from rag.core.errors import InputError
 
@@ -181,10 +183,8 @@ class AllocationModel:
         measured = self._deviations[held_out]
         predicted = np.concatenate([self._posterior.without(fold) for fold in folds])
         names = [self.scores[position].dataset for position in held_out]
-        _, of = np.unique(names, return_inverse=True)
-        levels = np.bincount(of, measured) / np.bincount(of)
-        spread = ((measured - levels[of]) ** 2).sum()
-        return float(1 - ((measured - predicted) ** 2).sum() / spread) if spread else 0.0
+        share = r2(names, measured.tolist(), predicted.tolist())
+        return 0.0 if math.isnan(share) else share
 
 
 _ADAPTER = TypeAdapter(AllocationModel)

@@ -66,11 +66,19 @@ class Observation:
 
 
 def write_observations(path: Path, observations: Iterable[Observation]) -> None:
-    """Write observations as JSON Lines, compressed where the path ends in .gz."""
+    """Write observations as JSON Lines, compressed where the path ends in .gz.
+
+    Raises:
+        InputError: The file cannot be written.
+    """
     lines = (json.dumps(each.as_json(), ensure_ascii=False) + "\n" for each in observations)
     data = "".join(lines).encode()
     # Without the time of day, the same observations make the same file.
-    path.write_bytes(gzip.compress(data, mtime=0) if path.suffix == ".gz" else data)
+    data = gzip.compress(data, mtime=0) if path.suffix == ".gz" else data
+    try:
+        path.write_bytes(data)
+    except OSError as error:
+        raise InputError(f"{path} cannot be written: {error}; name another file") from error
 
 
 def read_observations(path: Path) -> Iterator[Observation]:

@@ -215,13 +215,14 @@ def _chosen(options: Sequence[Plan], budget: Budget) -> Plan:
         return options[position]
     least = options[loads.index(min(loads))]
     limits = _limits(budget)
-    smallest = {kind: _enough(least.taken[kind]) for kind in limits}
+    smallest = {kind: _enough(kind, least.taken[kind]) for kind in limits}
     raise BudgetTooSmall(limits, smallest, f"{least.strategy} {least.allocation}")
 
 
-def _enough(need: float) -> float:
+def _enough(kind: str, need: float) -> float:
     """Return a need, rounded up to a legible number."""
-    return math.ceil(need) if need >= 100 else float(f"{need * 1.001:.4g}")
+    whole = kind in ("tokens", "calls") or need >= 100
+    return math.ceil(need) if whole else float(f"{need * 1.001:.4g}")
 
 
 def _doubled(budget: Budget) -> Budget:

@@ -119,6 +119,8 @@ def ask(
         )
     if allocation_file and budget_tokens is None and budget_seconds is None:
         raise click.UsageError("--allocation needs a budget: --budget-tokens or --budget-seconds")
+    if examples_file and not allocation_file:
+        raise click.UsageError("--examples are for --allocation, which says how many to show")
     states = contexts_folder(contexts, store, collection)
     budget = Budget(tokens=budget_tokens, seconds=budget_seconds)
     with Collection.open(collection) as opened:
@@ -153,6 +155,7 @@ def ask(
             with working("loading what the search needs"):
                 found.search_many([question], top_k, where)
         budget, notes = _in_time(budget, pipeline, plain)
+        notes = (*_planned(pipeline), *notes)
         if as_json:
             answer = pipeline.answer(question, where=where, budget=budget)
             answer = replace(answer, notes=(*notes, *answer.notes))
@@ -186,6 +189,15 @@ def _allocated(
         call_times=kept_cost_model(llm),
         prompts=prompts,
     )
+
+
+def _planned(pipeline: Pipeline) -> tuple[str, ...]:
+    """Say what was planned for the budget, if anything was."""
+    from rag.pipelines.strategies import Strategy
+
+    if not isinstance(pipeline, Strategy):
+        return ()
+    return (f"planned for the budget: {pipeline.strategy} {pipeline.allocation}",)
 
 
 def _in_time(budget: Budget, pipeline: Pipeline, llm: LLM | None) -> tuple[Budget, tuple[str, ...]]:

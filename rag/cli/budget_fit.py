@@ -26,13 +26,37 @@ metric_option = click.option(
 
 
 def read_files(files: Sequence[Path]) -> Iterator[Observation]:
-    """Yield the observations of profiles: files of `rag budget profile`, JSON Lines, or .gz."""
+    """Yield the observations of profiles: files of `rag budget profile`, or JSON Lines of them.
+
+    Raises:
+        InputError: Profiles are of different models, prompts or retrievers.
+    """
     from rag.allocation.observations import read_observations
     from rag.allocation.store import ObservationStore
+    from rag.core.errors import InputError
 
+    setup: dict[str, str] = {}
     for file in files:
-        lines = ".jsonl" in file.suffixes
-        yield from read_observations(file) if lines else ObservationStore(file)
+        if _has_lines(file):
+            yield from read_observations(file)
+            continue
+        store = ObservationStore(file)
+        for name, value in store.setup.items():
+            if setup.setdefault(name, value) != value:
+                raise InputError(
+                    f"{file} holds observations with {name} {value!r}, those before it with "
+                    f"{setup[name]!r}; give each alone"
+                )
+        yield from store
+
+
+def _has_lines(file: Path) -> bool:
+    return file.name.endswith((".jsonl", ".jsonl.gz"))
+
+
+def _refuse_overwriting(files: Sequence[Path], output: Path) -> None:
+    if output.resolve() in {file.resolve() for file in files}:
+        raise click.UsageError(f"--output {output} is one of the files to read")
 
 
 @click.command()
@@ -56,11 +80,12 @@ def read_files(files: Sequence[Path]) -> Iterator[Observation]:
 def fit(files: tuple[Path, ...], output: Path, metric: str, quantile: float, as_json: bool) -> None:
     """Fit a compute-allocation model to the profiles in FILES.
 
-    FILES are those of `rag budget profile`, or JSON Lines that `rag budget export` wrote; all of
-    one language model.
+    FILES are those of `rag budget profile`, or JSON Lines (.jsonl, .jsonl.gz) that `rag budget
+    export` wrote; all of one language model.
     """
     from rag.allocation.fitted import FittedAllocation
 
+    _refuse_overwriting(files, output)
     fitted = FittedAllocation.fit(read_files(files), metric, quantile=quantile)
     fitted.save(output)
     model = fitted.model
@@ -132,8 +157,10 @@ def plan(
         raise click.UsageError("give a budget: --tokens, --seconds or --usd")
     if seconds is not None and llm_name is None:
         raise click.UsageError("--seconds needs --llm: whose calls are to be timed?")
-    if cost is not None and price_input is None:
-        raise click.UsageError("--usd needs --price-input, and --price-output where writing costs")
+    if price_input is None and (cost is not None or price_output is not None):
+        raise click.UsageError(
+            "--usd needs --price-input, and --price-output where writing costs, too"
+        )
     fitted = FittedAllocation.load(model)
     found = fitted.plan(
         Budget(tokens=tokens, seconds=seconds, cost=cost),
@@ -180,12 +207,19 @@ def _row(name: str, each: Plan) -> tuple[str, ...]:
 @click.command()
 @files_argument
 @click.option(
-    "--output", "-o", type=click.Path(path_type=Path), required=True, help="File to write."
+    "--output",
+    "-o",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="File to write: .jsonl, or .jsonl.gz to compress it.",
 )
 def export(files: tuple[Path, ...], output: Path) -> None:
-    """Write the observations of profiles as JSON Lines; compressed where the name ends in .gz."""
+    """Write the observations of profiles as JSON Lines."""
     from rag.allocation.observations import write_observations
 
+    _refuse_overwriting(files, output)
+    if not _has_lines(output):
+        raise click.UsageError(f"name --output .jsonl or .jsonl.gz, not {output.name}")
     rows = list(read_files(files))
     write_observations(output, rows)
     click.echo(f"{output}: {len(rows)} observations")

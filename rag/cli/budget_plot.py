@@ -32,7 +32,7 @@ def plot(files: tuple[Path, ...], folder: Path, metric: str) -> None:
     from rag.allocation.plots import plot_plans, plot_predictions, plot_scaling
     from rag.allocation.regret import log_budgets
     from rag.core.budgets import Budget
-    from rag.core.errors import InputError
+    from rag.core.errors import BudgetTooSmall, InputError
 
     observations = list(read_files(files))
     table = CellTable.gather(observations, metric)
@@ -41,7 +41,7 @@ def plot(files: tuple[Path, ...], folder: Path, metric: str) -> None:
     for budget in log_budgets(table, 24):
         try:
             plans.append((budget, fitted.plan(Budget(tokens=budget))))
-        except InputError:  # less than the cheapest allocation takes on some data set
+        except BudgetTooSmall:  # less than the cheapest allocation takes on some data set
             continue
     try:
         folder.mkdir(parents=True, exist_ok=True)

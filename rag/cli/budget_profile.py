@@ -21,7 +21,6 @@ from rag.cli.retrieval import embedder_option, llm_option, make_retriever, retri
 
 if TYPE_CHECKING:
     from rag.allocation.observations import Cell
-    from rag.core.allocations import Allocation
     from rag.core.protocols import LLM, Retriever
     from rag.core.templates import Template
     from rag.core.worked_examples import WorkedExample
@@ -111,6 +110,7 @@ def profile(
     from rag.evaluation.profiling import profile as measure
     from rag.models.cached_llm import CachedLLM
     from rag.models.calibration import kept_cost_model
+    from rag.pipelines.strategies import why_not
     from rag.retrievers import RememberedRetriever
 
     cells = parse_grid(grid)
@@ -119,7 +119,7 @@ def profile(
     shown = read_examples(examples_file) if examples_file else []
     refuse_overlap(shown, queries)
     for cell in cells:
-        if problem := _problem(*cell, shown):
+        if problem := why_not(*cell, shown):
             raise InputError(f"the grid has {_words(cell)}, but {problem}")
     llm = load(llm_name)
     if budget_cost is not None and llm.prices is None:
@@ -175,28 +175,6 @@ def profile(
 def _words(cell: Cell) -> str:
     strategy, allocation = cell
     return f"{strategy} {allocation}"
-
-
-def _problem(strategy: str, allocation: Allocation, shown: Sequence[WorkedExample]) -> str:
-    """Say why a cell cannot be measured as it is named; '' if it can."""
-    from rag.pipelines.strategies import STRATEGIES
-
-    if strategy not in STRATEGIES:
-        return f"the strategies are {', '.join(STRATEGIES)}"
-    stepwise = STRATEGIES[strategy].stepwise
-    if allocation.steps > 1 and not stepwise:
-        return "this strategy asks no sub-questions: leave n out"
-    usable = [each for each in shown if each.steps or not stepwise]
-    if allocation.examples > len(usable):
-        kind = "with steps " if stepwise else ""
-        return (
-            f"{len(usable)} worked examples {kind}are at hand; `rag examples build` makes some, "
-            "and --examples names the file"
-        )
-    most = max((len(each.hits) for each in usable), default=0)
-    if allocation.examples and allocation.documents > most:
-        return f"worked examples have {most} passages; `rag examples build --documents` keeps more"
-    return ""
 
 
 def _pipelines(

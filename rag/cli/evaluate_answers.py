@@ -25,14 +25,27 @@ from rag.cli.retrieval import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from rag.core.protocols import LLM
+    from rag.core.protocols import LLM, Retriever
+    from rag.core.worked_examples import WorkedExample
     from rag.evaluation import AnswerReport, Query
+    from rag.pipelines import Pipeline
 
 
 @click.command()
 @dataset_argument
 @retriever_option
 @top_k_option
+@click.option(
+    "--strategy",
+    help="Answer in a few words with one strategy in place of reading --top-k passages, such as "
+    "'DRAG k=5 m=2' or 'IterDRAG k=3 n=4'.",
+)
+@click.option(
+    "--examples",
+    "examples_file",
+    type=click.Path(path_type=Path),
+    help="Worked examples of `rag examples build`, for a --strategy with m.",
+)
 @kept_option
 @embedder_option
 @llm_option
@@ -55,6 +68,8 @@ def answers(
     folder: Path,
     retriever: str,
     top_k: int,
+    strategy: str | None,
+    examples_file: Path | None,
     kept: Path | None,
     embedder_name: str,
     llm_name: str,
@@ -79,12 +94,15 @@ def answers(
     from rag.core.budgets import Budget
     from rag.core.templates import load_template
     from rag.evaluation import evaluate_answers, read_dataset
-    from rag.pipelines import RetrieveAndRead
 
+    if examples_file and not strategy:
+        raise click.UsageError("--examples are for a --strategy, such as 'DRAG k=5 m=2'")
     states = contexts_folder(contexts, store, kept)
     dataset = read_dataset(folder, split)
     queries = dataset.queries[:limit]
-    template = load_template("read", prompt_folder)
+    # What a strategy's prompts lose in parallel was not calibrated: they are read in sequence.
+    template = None if strategy else load_template("read", prompt_folder)
+    shown = _examples(examples_file, queries)
     llm, encoding = with_contexts(load(llm_name), contexts, states, template)
     if not no_cache:
         llm = _keeping_replies(llm, cache)
@@ -95,7 +113,7 @@ def answers(
         found = make_retriever(retriever, collection)
         report = evaluate_answers(
             queries,
-            RetrieveAndRead(found, llm, top_k=top_k, prompts=prompt_folder),
+            _pipeline(strategy, top_k, found, llm, shown, prompt_folder),
             budget=Budget(tokens=budget_tokens),
             progress=progress,
         )
@@ -115,6 +133,34 @@ def answers(
         click.echo(f"contexts: {encoding}")
     if report.errors:
         raise click.exceptions.Exit(ExitCode.PARTIAL)
+
+
+def _examples(file: Path | None, queries: Sequence[Query]) -> list[WorkedExample]:
+    from rag.core.worked_examples import read_examples
+    from rag.evaluation.example_building import refuse_overlap
+
+    shown = read_examples(file) if file else []
+    refuse_overlap(shown, queries)
+    return shown
+
+
+def _pipeline(
+    strategy: str | None,
+    top_k: int,
+    retriever: Retriever,
+    llm: LLM,
+    shown: Sequence[WorkedExample],
+    prompts: Path | None,
+) -> Pipeline:
+    from rag.allocation import parse_grid
+    from rag.pipelines import RetrieveAndRead, make_pipeline
+
+    if strategy is None:
+        return RetrieveAndRead(retriever, llm, top_k=top_k, prompts=prompts)
+    cells = parse_grid(strategy)
+    if len(cells) > 1:
+        raise click.UsageError(f"--strategy '{strategy}' is {len(cells)} allocations; name one")
+    return make_pipeline(*cells[0], retriever, llm, examples=shown, prompts=prompts)
 
 
 def _keeping_replies(llm: LLM, cache: Path | None) -> LLM:

@@ -8,6 +8,7 @@ import click
 
 from rag.cli.contexts import load
 from rag.cli.dataset import collection_of, dataset_argument, kept_option
+from rag.cli.exit_codes import ExitCode
 from rag.cli.output import json_option, print_json, quiet_option
 from rag.cli.progress import progress_bars
 from rag.cli.prompts import prompts_option
@@ -71,11 +72,14 @@ def build(
     examples without steps, for strategies that ask no sub-questions.
     """
     from rag.core.allocations import Allocation
+    from rag.core.errors import InputError
     from rag.core.worked_examples import write_examples
     from rag.evaluation import read_dataset
     from rag.evaluation.example_building import build_examples
     from rag.pipelines import IterDRAG
 
+    if not file.parent.is_dir():
+        raise InputError(f"there is no folder {file.parent} to write {file.name} to")
     dataset = read_dataset(folder, judged=False)
     queries = dataset.queries[skip : None if limit is None else skip + limit]
     llm = load(llm_name)
@@ -96,9 +100,13 @@ def build(
             documents=documents,
             progress=progress,
         )
-    write_examples(file, built)
-    solved = sum(bool(each.steps) for each in built)
+    write_examples(file, built.examples)
+    count, solved = len(built.examples), sum(bool(each.steps) for each in built.examples)
     if as_json:
-        print_json({"file": file, "examples": len(built), "with_steps": solved})
+        print_json({"file": file, "examples": count, "with_steps": solved, "failed": built.failed})
     else:
-        click.echo(f"{file}: {len(built)} examples, {solved} of them with steps")
+        click.echo(f"{file}: {count} examples, {solved} of them with steps")
+        for query_id, reason in built.failed.items():
+            click.secho(f"no steps for {query_id}: {reason}", fg="red", err=True)
+    if built.failed:
+        raise click.exceptions.Exit(ExitCode.PARTIAL)

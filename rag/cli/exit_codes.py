@@ -10,6 +10,7 @@ import click
 from rag.core.errors import (
     BatchError,
     BudgetExhausted,
+    BudgetTooSmall,
     Cancelled,
     CollectionError,
     InputError,
@@ -49,6 +50,7 @@ Exit codes:
 """
 
 _BY_ERROR: tuple[tuple[type[RagError], ExitCode], ...] = (
+    (BudgetTooSmall, ExitCode.BUDGET),
     (InputError, ExitCode.INPUT),
     (LoadError, ExitCode.INPUT),
     (ModelError, ExitCode.MODEL),

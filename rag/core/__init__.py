@@ -13,6 +13,7 @@ from rag.core.engine import Engine
 from rag.core.errors import (
     BatchError,
     BudgetExhausted,
+    BudgetTooSmall,
     CallFailed,
     Cancelled,
     CollectionCorrupt,
@@ -79,6 +80,7 @@ __all__ = [
     "BatchError",
     "Budget",
     "BudgetExhausted",
+    "BudgetTooSmall",
     "CallFailed",
     "Cancelled",
     "Capability",

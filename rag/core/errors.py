@@ -6,7 +6,8 @@ where there is one::
     RagError
     ├── InputError             a value the caller gave cannot be used
     │   ├── FilterError        a `where` filter is malformed
-    │   └── DataError          a file of questions, judgements or passages is malformed
+    │   ├── DataError          a file of questions, judgements or passages is malformed
+    │   └── BudgetTooSmall     nothing that was to be chosen from fits the budget
     ├── LoadError              a document could not be read
     ├── MissingExtra           an optional dependency is not installed
     ├── ModelError             a model cannot be used
@@ -30,7 +31,7 @@ where there is one::
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 
@@ -61,6 +62,31 @@ class DataError(InputError):
         self.line = line
         where = path if line is None else f"{path}, line {line}"
         super().__init__(f"{where}: {reason}")
+
+
+class BudgetTooSmall(InputError):
+    """Nothing that was to be chosen from fits the budget.
+
+    Args:
+        limits: The limits of the budget, by kind: 'tokens', 'calls', 'seconds', 'cost'.
+        smallest: For each kind of limit how much would do.
+        fits: What fits that.
+    """
+
+    def __init__(
+        self, limits: Mapping[str, float], smallest: Mapping[str, float], fits: str
+    ) -> None:
+        self.limits = limits
+        self.smallest = smallest
+        self.fits = fits
+        stated, needed = (
+            ", ".join(f"{limit:,} {kind}" for kind, limit in each.items())
+            for each in (limits, smallest)
+        )
+        super().__init__(
+            f"nothing fits a budget of {stated}; the smallest that something fits is {needed} "
+            f"({fits})"
+        )
 
 
 class LoadError(RagError):

@@ -60,11 +60,12 @@ def read_examples(path: Path) -> list[WorkedExample]:
         DataError: The file is missing, or a line is no worked example.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        data = path.read_bytes()
+    except OSError as error:
         raise DataError(str(path), f"no worked examples: {error}") from error
     examples = []
-    for number, line in enumerate(lines, start=1):
+    # Bytes are split at line ends only; text would be at characters that a passage may hold, too.
+    for number, line in enumerate(data.splitlines(), start=1):
         try:
             examples.append(_example(json.loads(line)))
         except (ValueError, TypeError, KeyError, AttributeError) as error:

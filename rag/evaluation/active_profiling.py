@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 from rag.allocation.active import next_cells, starting_cells
 from rag.allocation.cells import CellTable
@@ -12,7 +11,8 @@ from rag.allocation.observations import Cell
 from rag.allocation.regret import log_budgets
 from rag.allocation.store import ObservationStore
 from rag.allocation.tokens import TokenModel
-from rag.core.budgets import Budget
+from rag.core.budgets import Budget, Meter, Reservation
+from rag.core.extras import require
 from rag.core.progress import Progress, silent
 from rag.core.usage import Usage
 from rag.evaluation.datasets import Query
@@ -53,22 +53,26 @@ def profile_actively(
         InputError: A question has no accepted answers.
         MissingExtra: The extra `analysis` is not installed.
     """
-    total = ProfileReport(0, 0, {}, "", Usage())
+    require("scipy", extra="analysis", needed_for="choosing cells")  # before time is spent
+    meter = Meter(budget)
     tried: list[Cell] = []
+    total = ProfileReport(0, 0, {}, "", Usage())
     while len(tried) < cells and not total.stopped:
         progress("measuring cells", len(tried), cells)
         chosen = _most_useful(dataset, grid, store, metric, tried)
         if chosen is None:
             break
         tried.append(chosen)
-        left = _left(budget, total.usage)
-        report = profile(dataset, queries, pipeline, [chosen], store, budget=left)
+        left = meter.allowance()
+        rest = Budget(left.tokens, left.calls, left.seconds, left.cost)
+        report = profile(dataset, queries, pipeline, [chosen], store, budget=rest)
+        meter.settle(Reservation(), report.usage, "profile")
         total = ProfileReport(
             total.measured + report.measured,
             total.known + report.known,
             {**total.failed, **report.failed},
             report.stopped,
-            total.usage + report.usage,
+            meter.used,
         )
     progress("measuring cells", len(tried), cells)
     return total
@@ -78,32 +82,16 @@ def _most_useful(
     dataset: str, grid: Sequence[Cell], store: ObservationStore, metric: str, tried: Sequence[Cell]
 ) -> Cell | None:
     """Return the cell to measure next; None if all were tried."""
-    for cell in starting_cells(grid):
-        if cell not in tried:
-            return cell
+    untried = [cell for cell in grid if cell not in tried]
+    start = [cell for cell in starting_cells(grid) if cell in untried]
+    if start or not untried:
+        return start[0] if start else None
     # What an earlier run measured counts once its turn has come: so each run chooses alike.
-    seen = (each for each in store if each.dataset != dataset or each.cell in tried)
-    table = CellTable.gather(seen, metric)
+    seen = [each for each in store if each.dataset != dataset or each.cell in tried]
+    table = CellTable.gather(seen, metric) if seen else CellTable(metric, {})
     measured = table.datasets.get(dataset, {})
-    candidates = [cell for cell in grid if cell in measured or cell not in tried]
-    if len(candidates) == len(measured):
-        return None
+    if len(measured) < 2:  # the others failed, and no model is fitted to so few
+        return untried[0]
+    candidates = [cell for cell in grid if cell in measured or cell in untried]
     model, tokens = AllocationModel.fit(table), TokenModel.fit(table)
     return next_cells(model, table, candidates, tokens, log_budgets(table), dataset)[0]
-
-
-def _left(budget: Budget, used: Usage) -> Budget:
-    """Return what is left of a budget; time is that of the backends."""
-    spent = {
-        "tokens": used.input_tokens,
-        "calls": used.calls,
-        "seconds": used.seconds,
-        "cost": used.cost,
-    }
-    limits = {kind: getattr(budget, kind) for kind in spent}
-    return replace(
-        budget,
-        **{
-            kind: max(0, limit - spent[kind]) for kind, limit in limits.items() if limit is not None
-        },
-    )

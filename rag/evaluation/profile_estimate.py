@@ -1,4 +1,4 @@
-"""What a profile will take at most, before it starts."""
+"""What a profile will take, before it starts."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from rag.allocation.observations import Cell
 from rag.core.engine import Engine
+from rag.core.errors import InputError
 from rag.core.progress import Progress, silent
 from rag.core.protocols import LLM
 from rag.core.usage import Usage
@@ -20,7 +21,7 @@ _SAMPLE = 3
 
 @dataclass(frozen=True, slots=True)
 class ProfileEstimate:
-    """What a profile takes at most, if nothing of it was done before.
+    """What a profile takes if nothing of it was done before and all sub-questions are asked.
 
     Args:
         input_tokens: Tokens of all prompts, as a plain sequential run would read them.
@@ -55,28 +56,35 @@ def estimate_profile(
         llm: The model, which counts tokens and does nothing else.
         cost_model: What its calls take.
         progress: Told of the cells.
+
+    Raises:
+        InputError: There are no questions.
+        RagError: A cell cannot be run, for whatever reason.
     """
+    if not queries:
+        raise InputError("there are no questions to measure")
     sample = queries[:: max(1, len(queries) // _SAMPLE)][:_SAMPLE]
-    dry = DryRunLLM(llm)
-    used = Usage()
-    seconds = 0.0
+    dry = DryRunLLM(llm, [query.text for query in queries])
+    calls: list[Usage] = []
     for done, cell in enumerate(grid):
         progress("estimating", done, len(grid))
         made = pipeline(cell, dry)
         engine = Engine(llm=dry, retriever=made.retriever)
-        engine.run_many([made.program(query.text) for query in sample])
-        here = engine.usage
-        used += here
-        if cost_model is not None and here.calls:
-            mean = here.input_tokens // here.calls, here.output_tokens // here.calls
-            seconds += here.calls * cost_model.predict(*mean)
+        for outcome in engine.run_many([made.program(query.text) for query in sample], trace=True):
+            outcome.unwrap()
+            calls += [each.usage for each in outcome.trace if each.usage.calls]
     progress("estimating", len(grid), len(grid))
     scale = len(queries) / len(sample)
-    prices = llm.prices
+    used = sum(calls, Usage())
+    seconds = None
+    if cost_model is not None:
+        seconds = scale * sum(
+            cost_model.predict(each.input_tokens, each.output_tokens) for each in calls
+        )
     return ProfileEstimate(
-        round(used.input_tokens * scale),
-        round(used.output_tokens * scale),
-        round(used.calls * scale),
-        None if cost_model is None else seconds * scale,
-        None if prices is None else prices.cost(used.input_tokens, used.output_tokens) * scale,
+        round(scale * used.input_tokens),
+        round(scale * used.output_tokens),
+        round(scale * used.calls),
+        seconds,
+        None if llm.prices is None else scale * used.cost,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -10,14 +11,14 @@ from rag.allocation.store import ObservationStore
 from rag.core.answers import Answer
 from rag.core.budgets import Budget
 from rag.core.engine import Engine
-from rag.core.errors import BudgetExhausted, InputError, RagError
+from rag.core.errors import InputError, RagError
 from rag.core.events import Outcome
 from rag.core.progress import Progress, silent
 from rag.core.usage import Usage
 from rag.evaluation.answer_metrics import ANSWER_METRICS
-from rag.evaluation.answers import without_citations
 from rag.evaluation.datasets import Query
 from rag.pipelines.base import Pipeline
+from rag.pipelines.citations import without_citations
 from rag.pipelines.drag import NO_ROOM
 
 _BATCH = 32
@@ -28,7 +29,7 @@ class ProfileReport:
     """What a profile did.
 
     Args:
-        measured: Questions that were answered, over all cells.
+        measured: Questions that were answered and kept, over all cells.
         known: Those that an earlier run had answered.
         failed: Why cells have no complete measurement, by cell: the first reason.
         stopped: Which limit ended the profile early; '' if none did.
@@ -54,9 +55,17 @@ def profile(
 ) -> ProfileReport:
     """Answer each question at each cell of a grid, and keep what came of it.
 
-    Rows that the store has are not measured again. An answer for which something was left out, for
-    lack of room in the model's window, is not what the cell says: it is not kept, and the cell
-    counts as failed. So does a question that met an error; the next run tries it again.
+    Rows that the store has are not measured again. Questions of a cell are answered 32 at a time
+    and kept as soon as they are: what ends the process takes no more than the batch under way.
+
+    Around the model, a `CachedLLM` keeps the replies of that batch, too, and has cells that ask the
+    same share theirs. A kept reply counts as read but not as computed, and takes no time: so
+    `input_tokens` of an observation are always those of its cell, while `computed_tokens` and
+    `seconds` are what was spent on it when it was measured.
+
+    An answer for which something was left out, for lack of room in the model's window, is not what
+    the cell says: it is not kept, and the cell counts as failed. So does a question that met an
+    error; the next run tries it again.
 
     Args:
         dataset: The data set's name.
@@ -75,29 +84,32 @@ def profile(
         if not query.answers:
             raise InputError(f"question {query.id} has no accepted answers to compare with")
     done = store.done(dataset)
-    todo = [(cell, [query for query in queries if (cell, query.id) not in done]) for cell in grid]
+    todo = [(cell, [each for each in queries if (cell, each.id) not in done]) for cell in grid]
     total = len(grid) * len(queries)
-    missing = sum(len(pending) for _, pending in todo)
-    measured, failed, stopped = 0, dict[Cell, str](), ""
-    meter = Engine(budget=budget).meter
-    for cell, pending in todo:
-        for start in range(0, len(pending), _BATCH):
-            progress("measuring", total - missing + measured, total)
-            if stopped := _exhausted(budget, meter.used, meter.clock() - meter.started):
-                return ProfileReport(measured, total - missing, failed, stopped, meter.used)
-            batch = pending[start : start + _BATCH]
-            outcomes = _answered(pipeline(cell), batch)
-            rows = []
-            for query, outcome in zip(batch, outcomes, strict=True):
-                meter.used += outcome.usage
-                if problem := _problem(outcome):
-                    failed.setdefault(cell, f"{query.id}: {problem}")
-                else:
-                    rows.append(_observation(dataset, cell, query, outcome))
-            store.add(rows)
-            measured += len(batch)
-    progress("measuring", total - missing + measured, total)
-    return ProfileReport(measured, total - missing, failed, "", meter.used)
+    known = total - sum(len(pending) for _, pending in todo)
+    batches = [
+        (cell, pending[start : start + _BATCH])
+        for cell, pending in todo
+        for start in range(0, len(pending), _BATCH)
+    ]
+    began = time.monotonic()
+    used, asked, measured, failed, stopped = Usage(), 0, 0, dict[Cell, str](), ""
+    for cell, batch in batches:
+        progress("measuring", known + asked, total)
+        if stopped := _exhausted(budget, used, time.monotonic() - began):
+            break
+        rows = []
+        for query, outcome in zip(batch, _answered(pipeline(cell), batch), strict=True):
+            used += outcome.usage
+            if problem := _problem(outcome):
+                failed.setdefault(cell, f"{query.id}: {problem}")
+            else:
+                rows.append(_observation(dataset, cell, query, outcome))
+        store.add(rows)
+        asked += len(batch)
+        measured += len(rows)
+    progress("measuring", known + asked, total)
+    return ProfileReport(measured, known, failed, stopped, used)
 
 
 def _answered(pipeline: Pipeline, queries: Sequence[Query]) -> list[Outcome[Answer]]:
@@ -148,5 +160,5 @@ def _exhausted(budget: Budget, used: Usage, seconds: float) -> str:
     for kind, amount in spent.items():
         limit = getattr(budget, kind)
         if limit is not None and amount >= limit:
-            return str(BudgetExhausted(kind, limit, amount, 0, "profile"))
+            return f"the budget of {kind} is used up"
     return ""

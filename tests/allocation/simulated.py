@@ -7,7 +7,7 @@ from itertools import product
 import numpy as np
 
 from rag.allocation.cells import CellTable, Measured
-from rag.allocation.observations import Cell
+from rag.allocation.observations import Cell, Observation
 from rag.allocation.predictions import Prediction
 from rag.core.allocations import Allocation
 
@@ -83,3 +83,21 @@ class Truth:
 
     def predict(self, dataset: str, cells: Sequence[Cell]) -> list[Prediction]:
         return [Prediction(*[true_score(dataset, cell)] * 3) for cell in cells]
+
+
+def observations(table: CellTable) -> list[Observation]:
+    """Return a table as single observations, its values standing for all metrics."""
+    return [
+        Observation(
+            dataset,
+            *cell,
+            query_id,
+            dict.fromkeys(("EM", "F1", "accuracy"), float(each.values[place])),
+            input_tokens=int(each.tokens[place]),
+            output_tokens=int(each.output_tokens[place]),
+            calls=int(each.calls[place]),
+        )
+        for dataset, cells in table.datasets.items()
+        for cell, each in cells.items()
+        for place, query_id in enumerate(each.query_ids)
+    ]

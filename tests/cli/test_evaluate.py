@@ -146,3 +146,21 @@ def test_answers_are_scored_and_a_second_run_asks_no_model(
     assert f"{first['means']['F1']:.4f}" in shown
     anew = json.loads(evaluate(*options, "--no-cache", "--json", what="answers").stdout)
     assert anew["usage"]["cache_hits"] == 0
+
+
+def test_answers_of_a_strategy_are_scored(
+    lexical: dict[str, Any], dataset: Path, kept: Path
+) -> None:
+    options = (
+        dataset, "--collection", kept / "xquad.rag", "--retriever", "lexical", "--limit", "2",
+        "--no-cache", "--json",
+    )  # fmt: skip
+    few_words = ("--strategy", "IterDRAG k=1 n=1")
+    said = json.loads(evaluate(*options, *few_words, what="answers").stdout)
+    assert said["usage"]["calls"] >= 2
+    assert [answer["hits"] != [] for answer in said["answers"].values()] == [True, True]
+    refused = evaluate(*options, "--strategy", "DRAG k=1,2", what="answers", code=2)
+    assert "2 allocations; name one" in refused.stderr
+    unknown = evaluate(*options, "--strategy", "DRAGON k=1", what="answers", code=3)
+    assert "no strategy 'DRAGON'" in unknown.stderr
+    assert "a --strategy" in evaluate(*options, "--examples", dataset, what="answers", code=2).stderr
