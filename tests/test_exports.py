@@ -208,7 +208,9 @@ PUBLIC = {
         "Escalate",
         "ExamplePool",
         "ExtractiveRead",
+        "IRCoT",
         "IterDRAG",
+        "IterRetGen",
         "Pipeline",
         "RetrieveAndRead",
         "SelfAsk",
@@ -239,6 +241,7 @@ PUBLIC = {
     ],
     "rag.retrievers": [
         "DenseRetriever",
+        "ExampleRetriever",
         "Fusion",
         "HybridRetriever",
         "LexicalRetriever",

@@ -6,11 +6,13 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from rag.cli.budget_fit import metric_option
 from rag.cli.contexts import load
 from rag.cli.dataset import collection_of, dataset_argument, kept_option
 from rag.cli.exit_codes import ExitCode
@@ -41,6 +43,14 @@ GRID = "DRAG k=0,1,2,5,10 m=0,1,2; IterDRAG k=1,2,5 m=0,2 n=1,2,4"
     show_default=True,
     help="Strategies with numbers of documents (k), worked examples (m) and steps (n).",
 )
+@click.option(
+    "--cells",
+    "count",
+    type=click.IntRange(min=1),
+    help="Measure only so many cells of the grid: those that improve plans for --metric most, for "
+    "their tokens. What it says beforehand is for the whole grid. Needs the extra 'analysis'.",
+)
+@metric_option
 @click.option("--name", help="The data set's name in FILE; by default the folder's.")
 @llm_option
 @retriever_option
@@ -73,6 +83,8 @@ def profile(
     folder: Path,
     file: Path,
     grid: str,
+    count: int | None,
+    metric: str,
     name: str | None,
     llm_name: str,
     retriever: str,
@@ -105,9 +117,10 @@ def profile(
     from rag.core.errors import InputError
     from rag.core.worked_examples import read_examples
     from rag.evaluation import read_dataset
+    from rag.evaluation.active_profiling import profile_actively
     from rag.evaluation.example_building import refuse_overlap
     from rag.evaluation.profile_estimate import estimate_profile
-    from rag.evaluation.profiling import profile as measure
+    from rag.evaluation.profiling import profile as profile_all
     from rag.models.cached_llm import CachedLLM
     from rag.models.calibration import kept_cost_model
     from rag.pipelines.strategies import why_not
@@ -137,7 +150,7 @@ def profile(
             "retriever": retriever,
             "embedder": embedder_name,
         }
-        templates = {with_model(cell, llm).template for cell in cells}
+        templates = {each for cell in cells for each in with_model(cell, llm).templates}
         setup |= {f"prompt {each.name}": _wording(each) for each in templates}
         shows_examples = any(allocation.examples for _, allocation in cells)
         setup |= _contents(folder, name, examples_file if shows_examples else None)
@@ -152,6 +165,9 @@ def profile(
                 print_json({"estimate": expected})
             return
         keeping = CachedLLM(llm, replies or file.with_name(file.name + ".replies"))
+        measure: Callable[..., ProfileReport] = (
+            partial(profile_actively, metric=metric, cells=count) if count else profile_all
+        )
         report = measure(
             name,
             queries,

@@ -48,7 +48,8 @@ def write_examples(path: Path, examples: Iterable[WorkedExample]) -> None:
     """
     lines = "".join(json.dumps(asdict(each), ensure_ascii=False) + "\n" for each in examples)
     try:
-        path.write_text(lines, encoding="utf-8")
+        # What a model wrote may hold half of a surrogate pair; JSON has a place for it.
+        path.write_bytes(lines.encode("utf-8", "surrogatepass"))
     except OSError as error:
         raise InputError(f"{path} cannot be written: {error}; name another file") from error
 

@@ -19,7 +19,7 @@ from rag.evaluation.answer_metrics import ANSWER_METRICS
 from rag.evaluation.datasets import Query
 from rag.pipelines.base import Pipeline
 from rag.pipelines.citations import without_citations
-from rag.pipelines.drag import NO_ROOM
+from rag.pipelines.shortfall import shortfall
 
 _BATCH = 32
 
@@ -125,8 +125,7 @@ def _problem(outcome: Outcome[Answer]) -> str:
     """Say why an answer is not a measurement of its cell; '' if it is."""
     if outcome.error is not None:
         return str(outcome.error)
-    notes = outcome.unwrap().notes
-    return next((note for note in notes if NO_ROOM in note), "")
+    return shortfall(outcome.unwrap())
 
 
 def _observation(dataset: str, cell: Cell, query: Query, outcome: Outcome[Answer]) -> Observation:

@@ -6,7 +6,9 @@ from rag.pipelines.drag import DRAG
 from rag.pipelines.escalate import Escalate
 from rag.pipelines.example_pool import ExamplePool
 from rag.pipelines.extractive import ExtractiveRead
+from rag.pipelines.ircot import IRCoT
 from rag.pipelines.iter_drag import IterDRAG
+from rag.pipelines.iter_retgen import IterRetGen
 from rag.pipelines.read import RetrieveAndRead
 from rag.pipelines.self_ask import SelfAsk
 from rag.pipelines.strategies import make_pipeline
@@ -16,7 +18,9 @@ __all__ = [
     "Escalate",
     "ExamplePool",
     "ExtractiveRead",
+    "IRCoT",
     "IterDRAG",
+    "IterRetGen",
     "Pipeline",
     "RetrieveAndRead",
     "SelfAsk",

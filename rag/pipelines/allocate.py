@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rag.allocation.fitted import FittedAllocation
-from rag.allocation.observations import Cell
 from rag.allocation.planning import CallTimes
 from rag.core.budgets import Budget
+from rag.core.errors import InputError
 from rag.core.protocols import LLM, Retriever
 from rag.core.worked_examples import WorkedExample
+from rag.models.cost_model import budget_in_tokens
 from rag.pipelines.example_pool import ExamplePool
-from rag.pipelines.strategies import STRATEGIES, Strategy, make_pipeline
+from rag.pipelines.strategies import Strategy, make_pipeline, why_not
 
 
 def allocate(
@@ -28,8 +29,9 @@ def allocate(
 ) -> Strategy:
     """Return the pipeline, at the allocation, that a fitted model plans for a budget.
 
-    Its `budget` is this one, so that no answer uses more. Allocations with more worked examples
-    than there are, are not planned.
+    Its `budget` is this one, so that no answer uses more; money limits the tokens, too, so that
+    passages that cost too much are left out. Allocations with more worked examples, or
+    more passages of such, than there are, are not planned.
 
     Args:
         model: What was fitted to a profile of the same language model: `FittedAllocation.load`.
@@ -42,27 +44,28 @@ def allocate(
         prompts: A folder of prompt templates that replace the shipped ones.
 
     Raises:
-        InputError: Nothing fits the budget, or a limit cannot be checked.
+        BudgetTooSmall: Nothing fits the budget.
+        InputError: A limit cannot be checked, or there are no examples for any allocation.
     """
     pool = examples if isinstance(examples, ExamplePool) else ExamplePool(examples)
+    reasons = {cell: why_not(*cell, pool.examples) for cell in model.cells}
+    possible = [cell for cell, reason in reasons.items() if not reason]
+    if not possible:
+        reason = next(iter(reasons.values()))
+        raise InputError(f"no allocation of the model can be used: {reason}")
     plan = model.plan(
         budget,
         dataset=dataset,
-        cells=possible_cells(model.cells, pool.examples),
+        cells=possible,
         call_times=call_times,
         prices=llm.prices,
     )
     pipeline = make_pipeline(*plan.cell, retriever, llm, examples=pool, prompts=prompts)
-    pipeline.budget = budget
+    # Programs see how many tokens are left, but not what these cost.
+    pipeline.budget = budget_in_tokens(
+        budget,
+        output_tokens=pipeline.sampling.max_tokens,
+        calls=max(1, round(plan.needs.calls)),
+        prices=llm.prices,
+    )
     return pipeline
-
-
-def possible_cells(cells: Sequence[Cell], examples: Sequence[WorkedExample]) -> list[Cell]:
-    """Return the cells of known strategies for which there are enough worked examples."""
-    with_steps = sum(bool(each.steps) for each in examples)
-    return [
-        (strategy, allocation)
-        for strategy, allocation in cells
-        if strategy in STRATEGIES
-        and allocation.examples <= (with_steps if STRATEGIES[strategy].stepwise else len(examples))
-    ]

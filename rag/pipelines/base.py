@@ -24,7 +24,8 @@ class Pipeline(ABC):
         llm: The model that reads; None for pipelines that need none.
 
     Attributes:
-        budget: What a question may use where a call states no budget; None is no limit.
+        budget: What a question may use where a call states no budget; None is no limit. Programs
+            that run elsewhere, such as inside of others, are not held to it.
     """
 
     budget: Budget | None = None
@@ -50,7 +51,7 @@ class Pipeline(ABC):
         Args:
             question: The question.
             where: Metadata filter for every search.
-            budget: What the question may use.
+            budget: What the question may use, in place of `self.budget`.
         """
         outcomes = self._engine().run_many(
             [self.program(question, where)], budget=budget or self.budget
@@ -69,7 +70,7 @@ class Pipeline(ABC):
         Args:
             questions: The questions.
             where: Metadata filter for every search.
-            budget: What each question may use.
+            budget: What each question may use, in place of `self.budget`.
 
         Raises:
             BatchError: Some questions failed; the others' answers are inside.
@@ -90,7 +91,7 @@ class Pipeline(ABC):
         Args:
             question: The question.
             where: Metadata filter for every search.
-            budget: What the question may use.
+            budget: What the question may use, in place of `self.budget`.
         """
         return self._engine().stream(self.program(question, where), budget=budget or self.budget)
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from rag.core.allocations import Allocation
 from rag.core.answers import Answer
-from rag.core.errors import BudgetExhausted
+from rag.core.errors import BudgetExhausted, ContextOverflow
 from rag.core.filters import Where
 from rag.core.generation import Prompt, Sampling
 from rag.core.hits import Hit
@@ -42,6 +43,9 @@ class DRAG(Pipeline):
         examples: Where worked examples come from; a sequence is used from its start.
         sampling: How the model writes.
         prompts: A folder whose `short_answer.toml` replaces the shipped prompt.
+
+    Attributes:
+        templates: The prompts that it uses.
     """
 
     strategy = "DRAG"
@@ -63,12 +67,22 @@ class DRAG(Pipeline):
         self.examples = examples if isinstance(examples, ExamplePool) else ExamplePool(examples)
         self.sampling = sampling
         self.template = load_template("short_answer", prompts)
+        self.templates = (self.template,)
 
     async def program(self, question: str, where: Where | None = None) -> Answer:
         """Search, choose examples, fit, read."""
-        hits = await documents(question, self.allocation.documents, where)
-        chosen = await self.examples.program(question, self.allocation.examples)
-        return await self.read(question, hits, chosen)
+        return await self.read(question, *await self.find(question, where))
+
+    async def find(
+        self, question: str, where: Where | None = None
+    ) -> tuple[tuple[Hit, ...], tuple[WorkedExample, ...]]:
+        """Return the passages and the worked examples for a question."""
+        hits: tuple[Hit, ...] = ()
+        chosen: tuple[WorkedExample, ...] = ()
+        with suppress(BudgetExhausted):  # reading meets the same budget, and says so
+            hits = await documents(question, self.allocation.documents, where)
+            chosen = await self.examples.program(question, self.allocation.examples)
+        return hits, chosen
 
     async def read(
         self, question: str, hits: Sequence[Hit], chosen: Sequence[WorkedExample] = ()
@@ -76,16 +90,18 @@ class DRAG(Pipeline):
         """Answer from passages that were found already."""
         count = self.allocation.documents
         shots = [Shot(each.question, each.answer, each.hits[:count]) for each in chosen]
+        notes: list[str] = []
 
         def render(contexts: int) -> Prompt:
-            examples = shots[: max(0, contexts - len(hits))]
+            examples = self.examples.kept(shots, contexts - len(hits))
             return self.template.render(question, hits[:contexts], shots=examples)
 
-        shown = await contexts_that_fit(render, len(hits) + len(shots), self.sampling)
-        notes = left_out(self.allocation, len(hits), len(shots), shown)
         try:
+            shown = await contexts_that_fit(render, len(hits) + len(shots), self.sampling)
+            notes += short_of(self.allocation, hits, chosen)
+            notes += left_out(len(hits), len(shots), shown)
             reply = await generate_surely(render(shown), self.sampling, "read")
-        except BudgetExhausted as error:
+        except (BudgetExhausted, ContextOverflow) as error:
             return unread(question, hits, str(error), notes)
         if reply.finish == "length":
             notes.append(f"the reply was cut at {self.sampling.max_tokens} tokens")
@@ -99,20 +115,27 @@ async def documents(question: str, count: int, where: Where | None) -> tuple[Hit
     return tuple(await Search(question, count, where)) if count else ()
 
 
-def left_out(allocation: Allocation, found: int, chosen: int, shown: int) -> list[str]:
-    """Say what an allocation has and a prompt does not.
+def short_of(
+    allocation: Allocation, found: Sequence[Hit], chosen: Sequence[WorkedExample]
+) -> list[str]:
+    """Say what an allocation asks for and there is not."""
+    notes = []
+    if len(found) < allocation.documents:
+        notes.append(f"passages found: {len(found)} of {allocation.documents}")
+    if len(chosen) < allocation.examples:
+        notes.append(f"worked examples at hand: {len(chosen)} of {allocation.examples}")
+    return notes
+
+
+def left_out(found: int, chosen: int, shown: int) -> list[str]:
+    """Say what there is and a prompt does not show.
 
     Args:
-        allocation: What was to be shown.
         found: Passages there are.
         chosen: Worked examples there are.
         shown: Contexts that fit: passages first, then examples.
     """
     notes = []
-    if found < allocation.documents:
-        notes.append(f"passages found: {found} of {allocation.documents}")
-    if chosen < allocation.examples:
-        notes.append(f"worked examples at hand: {chosen} of {allocation.examples}")
     examples = max(0, shown - found)
     if examples < chosen:
         notes.append(f"worked examples left out {NO_ROOM}: {chosen - examples} of {chosen}")

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 from rag.core.operations import Search
 from rag.core.protocols import Retriever
 from rag.core.worked_examples import WorkedExample, same_question
+
+T = TypeVar("T")
 
 
 class ExamplePool:
@@ -21,7 +24,7 @@ class ExamplePool:
     Args:
         examples: The examples.
         retriever: Finds examples by their questions, such as `ExampleRetriever`; the document id
-            of a hit is the example's question.
+            of a hit is the example's question. It may know of more examples.
     """
 
     def __init__(
@@ -32,17 +35,30 @@ class ExamplePool:
 
     async def program(self, question: str, count: int) -> tuple[WorkedExample, ...]:
         """Return at most so many examples for a question, in the order of the prompt."""
-        if not count:
-            return ()
+        others = [each for each in self.examples if not same_question(each.question, question)]
         if self.retriever is None:
-            others = (each for each in self.examples if not same_question(each.question, question))
-            return tuple(others)[:count]
-        found = await Search(question, count + 1, retriever=self.retriever, stage="examples")
-        known = {each.question: each for each in self.examples}
-        nearest = [
-            known[hit.passage.document_id]
-            for hit in found
-            if hit.passage.document_id in known
-            and not same_question(hit.passage.document_id, question)
-        ]
-        return tuple(reversed(nearest[:count]))
+            return tuple(others[:count])
+        usable = {each.question: each for each in others}
+        wanted = min(count, len(usable))
+        if not wanted:
+            return ()
+        asked = wanted + 1
+        while True:
+            found = await Search(question, asked, retriever=self.retriever, stage="examples")
+            names = dict.fromkeys(hit.passage.document_id for hit in found)
+            nearest = [usable[name] for name in names if name in usable]
+            if len(nearest) >= wanted or len(found) < asked:
+                return tuple(reversed(nearest[:wanted]))
+            # What was found is not in this pool, or is the question itself: look further.
+            asked *= 2
+
+    def with_steps(self) -> ExamplePool:
+        """Return the pool of those examples that show how sub-questions lead to an answer."""
+        solved = [each for each in self.examples if each.steps]
+        return ExamplePool(solved, retriever=self.retriever)
+
+    def kept(self, chosen: Sequence[T], count: int) -> Sequence[T]:
+        """Return those of some chosen examples that stay where only so many fit."""
+        if self.retriever is None:
+            return chosen[: max(0, count)]
+        return chosen[len(chosen) - max(0, count) :]

@@ -9,19 +9,19 @@ from pathlib import Path
 
 from rag.core.allocations import Allocation
 from rag.core.answers import Answer, Step
-from rag.core.errors import BudgetExhausted
+from rag.core.errors import BudgetExhausted, ContextOverflow
 from rag.core.filters import Where
 from rag.core.generation import Prompt, Reply, Sampling
 from rag.core.hits import Hit
-from rag.core.operations import CountTokens, Generate, Remaining, Search
+from rag.core.operations import Generate
 from rag.core.protocols import LLM, Retriever
 from rag.core.templates import Shot, load_template
 from rag.core.worked_examples import WorkedExample, same_question
 from rag.pipelines.base import Pipeline
-from rag.pipelines.drag import NO_ROOM, documents, left_out
+from rag.pipelines.drag import NO_ROOM, documents, left_out, short_of
 from rag.pipelines.example_pool import ExamplePool
 from rag.pipelines.extractive import unread
-from rag.pipelines.fitting import contexts_that_fit
+from rag.pipelines.fitting import contexts_that_fit, two_calls_fit
 from rag.pipelines.short_answers import confidence, generate_surely, short_answer
 
 FOLLOW_UP = "Follow up:"
@@ -29,8 +29,6 @@ INTERMEDIATE = "Intermediate answer:"
 FINAL = "So the final answer is:"
 
 _LINE = re.compile(rf"({FOLLOW_UP}|{INTERMEDIATE}|{FINAL})\s*(.*)", re.IGNORECASE)
-_MARGIN = 16
-"""Tokens by which a prompt grows with the beginnings of lines."""
 
 
 @dataclass(slots=True)
@@ -39,16 +37,18 @@ class _Work:
 
     Args:
         question: The question.
-        shots: Worked examples.
-        hits: Passages, those that were found last first.
+        shots: Worked examples to show.
+        hits: Passages to show, those that were found last first.
+        found: Passages that were found, for want of a model that reads them.
         steps: Sub-questions with their answers.
         asked: A sub-question that has no answer yet.
         notes: What fell short.
     """
 
     question: str
-    shots: Sequence[Shot]
-    hits: tuple[Hit, ...]
+    shots: Sequence[Shot] = ()
+    hits: tuple[Hit, ...] = ()
+    found: tuple[Hit, ...] = ()
     steps: list[Step] = field(default_factory=list)
     asked: str = ""
     notes: list[str] = field(default_factory=list)
@@ -68,7 +68,8 @@ class IterDRAG(Pipeline):
     them is computed once; a sub-question that repeats one ends them.
 
     Before every call, what it and a final answer after it will read has to be left of the budget
-    and the window; else fewer new passages are read, or the final answer is asked for at once.
+    and the window; else fewer passages are read, or the final answer is asked for at once. What was
+    left out is in the answer's notes.
 
     Args:
         retriever: Where to look.
@@ -78,6 +79,9 @@ class IterDRAG(Pipeline):
             start. Each is shown with the passages of its question and of its steps.
         sampling: How the model writes a line.
         prompts: A folder whose `follow_up.toml` replaces the shipped prompt.
+
+    Attributes:
+        templates: The prompts that it uses.
     """
 
     strategy = "IterDRAG"
@@ -99,19 +103,20 @@ class IterDRAG(Pipeline):
         super().__init__(retriever, llm)
         self.allocation = allocation
         pool = examples if isinstance(examples, ExamplePool) else ExamplePool(examples)
-        solved = [each for each in pool.examples if each.steps]
-        self.examples = ExamplePool(solved, retriever=pool.retriever)
+        self.examples = pool.with_steps()
         self.sampling = sampling
         self.template = load_template("follow_up", prompts)
+        self.templates = (self.template,)
         self._continues = "reply_prefix" in llm.capabilities
         self._constrained = "starts_with" in llm.capabilities
 
     async def program(self, question: str, where: Where | None = None) -> Answer:
         """Search, ask and answer sub-questions, answer."""
-        work = await self._start(question, where)
+        work = _Work(question)
         try:
+            await self._start(work, where)
             for _ in range(self.allocation.steps):
-                if not await self._affordable(work):
+                if not await two_calls_fit(self._prompt(work), self.sampling):
                     work.notes.append(f"sub-questions ended early {NO_ROOM}")
                     break
                 reply = await self._decide(work)
@@ -121,33 +126,51 @@ class IterDRAG(Pipeline):
                 if problem := _problem(kind, text, work):
                     work.notes.append(problem)
                     break
-                await self._follow(work, text, where)
-        except BudgetExhausted as error:
-            work.notes.append(f"sub-questions ended early: {error}")
-            work.asked = ""
+                if not await self._follow(work, text, where):
+                    work.notes.append(f"a sub-question left unanswered {NO_ROOM}: {text!r}")
+                    break
+        except (BudgetExhausted, ContextOverflow) as error:
+            work.notes.append(f"sub-questions ended early {NO_ROOM}: {error}")
         return await self._finish(work)
 
-    async def _start(self, question: str, where: Where | None) -> _Work:
-        count = self.allocation.documents
-        hits = await documents(question, count if self.keeps_passages else 0, where)
-        chosen = await self.examples.program(question, self.allocation.examples)
+    async def _start(self, work: _Work, where: Where | None) -> None:
+        """Find passages and worked examples for the question, and leave out what does not fit."""
+        count = self.allocation.documents if self.keeps_passages else 0
+        work.found = await documents(work.question, count, where)
+        chosen = await self.examples.program(work.question, self.allocation.examples)
+        work.notes += short_of(replace(self.allocation, documents=count), work.found, chosen)
         shots = [self._shot(each) for each in chosen]
+        # Where no room is for a sub-question, all of it is for the final answer.
+        shown = await self._fit(work, work.found, shots, calls=2) or await self._fit(
+            work, work.found, shots, FINAL, calls=1
+        )
+        work.notes += left_out(len(work.found), len(shots), shown)
+
+    async def _fit(
+        self,
+        work: _Work,
+        hits: tuple[Hit, ...],
+        shots: Sequence[Shot],
+        marker: str = "",
+        *,
+        calls: int,
+    ) -> int:
+        """Show as many contexts as fit, passages before examples, and return their number."""
 
         def render(contexts: int) -> Prompt:
-            examples = shots[: max(0, contexts - len(hits))]
-            return self._prompt(_Work(question, examples, hits[:contexts]))
+            work.hits = hits[:contexts]
+            work.shots = self.examples.kept(shots, contexts - len(hits))
+            return self._prompt(work, marker)
 
-        shown = await contexts_that_fit(render, len(hits) + len(shots), self.sampling, calls=2)
-        expected = self.allocation if self.keeps_passages else replace(self.allocation, documents=0)
-        notes = left_out(expected, len(hits), len(shots), shown)
-        examples = shots[: max(0, shown - len(hits))]
-        return _Work(question, examples, hits[:shown], notes=notes)
+        shown = await contexts_that_fit(render, len(hits) + len(shots), self.sampling, calls=calls)
+        render(shown)
+        return shown
 
     def _shot(self, example: WorkedExample) -> Shot:
         count = self.allocation.documents
         hits: tuple[Hit, ...] = example.hits[:count] if self.keeps_passages else ()
         for step in example.steps:
-            hits = _merged(step.hits[:count], hits)
+            hits = merged(step.hits[:count], hits)
         return Shot(example.question, _written(example.steps) + f"{FINAL} {example.answer}", hits)
 
     def _prompt(self, work: _Work, marker: str = "") -> Prompt:
@@ -166,57 +189,52 @@ class IterDRAG(Pipeline):
         order = f"Go on with one line that begins with '{marker}'" if marker else "Write one line"
         return replace(prompt, question=f"{prompt.question}\n\n{written}\n{order}.")
 
-    async def _affordable(self, work: _Work) -> bool:
-        """Return whether a line and a final answer after it can still be had."""
-        left = await Remaining()
-        tokens = await CountTokens(self._prompt(work))
-        written = 2 * self.sampling.max_tokens + _MARGIN
-        if left.calls is not None and left.calls < 2:
-            return False
-        if left.context_window is not None and tokens + written > left.context_window:
-            return False
-        return left.tokens is None or 2 * tokens + written <= left.tokens
-
     async def _decide(self, work: _Work) -> Reply:
         starts = (FOLLOW_UP, FINAL) if self._constrained else ()
         sampling = replace(self.sampling, starts_with=starts)
         return await generate_surely(self._prompt(work), sampling, "step")
 
-    async def _follow(self, work: _Work, question: str, where: Where | None) -> None:
-        """Search for a sub-question and have it answered."""
-        found = tuple(await Search(question, self.allocation.documents, where))
-        before = work.hits
+    async def _follow(self, work: _Work, question: str, where: Where | None) -> bool:
+        """Search for a sub-question and have it answered; return whether there was room for it."""
+        found = await documents(question, self.allocation.documents, where)
+        before = work.hits if self.keeps_passages else ()
+        work.found = merged(found, work.found)
         work.asked = question
 
         def render(count: int) -> Prompt:
-            work.hits = self._with_new(found[:count], before)
+            work.hits = merged(found[:count], before)
             return self._prompt(work, INTERMEDIATE)
 
         shown = await contexts_that_fit(render, len(found), self.sampling, calls=2)
         prompt = render(shown)
         if shown < len(found):
             work.notes.append(f"passages left out {NO_ROOM}: {len(found) - shown}")
+        if not await two_calls_fit(prompt, self.sampling):
+            return False
         reply = await Generate(prompt, self.sampling, stage="intermediate")
         _, text = _parsed(reply.text)
         work.asked = ""
         work.steps.append(Step(question, text, found[:shown]))
-
-    def _with_new(self, found: tuple[Hit, ...], before: tuple[Hit, ...]) -> tuple[Hit, ...]:
-        return _merged(found, before if self.keeps_passages else ())
+        return True
 
     async def _finish(self, work: _Work) -> Answer:
-        """Force the final answer."""
+        """Force the final answer, from as many contexts as there is room for."""
+        work.asked = ""
+        hits, shots = work.hits, work.shots
         try:
+            shown = await self._fit(work, hits, shots, FINAL, calls=1)
+            work.notes += left_out(len(hits), len(shots), shown)
             reply = await generate_surely(self._prompt(work, FINAL), self.sampling, "final")
-        except BudgetExhausted as error:
-            return replace(
-                unread(work.question, work.hits, str(error), work.notes), steps=tuple(work.steps)
-            )
-        _, text = _parsed(reply.text)
-        return _answer(work, text, confidence(reply))
+        except (BudgetExhausted, ContextOverflow) as error:
+            answer = unread(work.question, work.found, str(error), work.notes)
+            return replace(answer, steps=tuple(work.steps))
+        kind, text = _parsed(reply.text)
+        if kind not in ("", FINAL):
+            work.notes.append(f"asked for the final answer, the model wrote {reply.text!r}")
+        return _answer(work, text, confidence(reply, after=kind))
 
 
-def _merged(found: Sequence[Hit], before: Sequence[Hit]) -> tuple[Hit, ...]:
+def merged(found: Sequence[Hit], before: Sequence[Hit]) -> tuple[Hit, ...]:
     """Put new passages before the known ones, which keep their place in the prompt."""
     known = {hit.passage.id for hit in before}
     return (*(hit for hit in found if hit.passage.id not in known), *before)

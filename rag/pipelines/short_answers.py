@@ -12,7 +12,7 @@ from rag.core.errors import Unsupported
 from rag.core.generation import Prompt, Reply, Sampling
 from rag.core.hits import Hit
 from rag.core.operations import Generate
-from rag.pipelines.citations import cite
+from rag.pipelines.citations import cite, without_citations
 
 NOT_STATED = "no passage states the answer in words"
 _ANNOUNCED = re.compile(r"^\s*answer\s*:", re.IGNORECASE)
@@ -69,7 +69,8 @@ def short_answer(
         steps: The sub-questions that led to it.
         confidence: How likely the model found it.
     """
-    written = _ANNOUNCED.sub("", text).strip()
+    # Numbers that the model wrote refer to nothing: passages have none.
+    written = without_citations(_ANNOUNCED.sub("", text)).strip()
     cited = cite(written, question, hits, numbered=False)
     numbers = "".join(f" [{each.number}]" for each in cited.citations)
     reasons = (*notes,) if cited.citations else (*notes, NOT_STATED)

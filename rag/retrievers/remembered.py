@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from rag.core.errors import InputError
 from rag.core.filters import Where
 from rag.core.hits import Hit
 from rag.core.protocols import Retriever
@@ -28,6 +29,8 @@ class RememberedRetriever:
         self, queries: Sequence[str], top_k: int, where: Where | None = None
     ) -> list[list[Hit]]:
         """Return at most `top_k` hits for each query; see `Retriever.search_many`."""
+        if top_k < 1:
+            raise InputError(f"top_k is {top_k}; ask for 1 hit or more")
         new = [
             query
             for query in dict.fromkeys(queries)

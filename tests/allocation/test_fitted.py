@@ -51,7 +51,7 @@ def test_what_is_saved_predicts_and_plans_the_same(fitted: FittedAllocation, fil
             assert again.plan(budget, dataset=dataset) == fitted.plan(budget, dataset=dataset)
 
 
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 @given(st.integers(0, 30_000), st.sampled_from(DATASETS))
 def test_no_plan_exceeds_its_budget(tokens: int, dataset: str | None) -> None:
     with suppress(BudgetTooSmall):

@@ -10,10 +10,13 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from rag.allocation.fitted import FittedAllocation
 from rag.cli import main
 from rag.cli.indexing import Source
+from rag.core.budgets import Budget
 from rag.core.progress import Progress, silent
 from rag.indexes import Collection
+from tests.allocation.simulated import DRAG, observations, simulated
 
 PAGES = Path(__file__).parents[2] / "examples" / "sqlite"
 
@@ -175,6 +178,32 @@ def test_a_budget_of_no_tokens_is_kept(collection: Path) -> None:
     said = rag_json("ask", collection, "What is a null?", "--budget-tokens", 0)
     assert said["usage"]["input_tokens"] == 0
     assert said["notes"]
+
+
+def test_an_allocation_says_how_to_answer(collection: Path, tmp_path: Path) -> None:
+    cells = [cell for cell in DRAG if cell[1].documents <= 2]
+    fitted = FittedAllocation.fit(observations(simulated(8, cells=cells)))
+    fitted.save(tmp_path / "model.json")
+    ask = ("ask", collection, "How do I disable memory-mapped I/O?", "--retriever", "lexical")
+    allocated = (*ask, "--allocation", tmp_path / "model.json")
+    said = rag_json(*allocated, "--budget-tokens", 700)
+    planned = fitted.plan(
+        Budget(tokens=700), cells=[cell for cell in cells if not cell[1].examples]
+    )
+    assert said["notes"][0] == f"planned for the budget: DRAG {planned.allocation}"
+    assert len(said["hits"]) == planned.allocation.documents > 0
+    assert (said["usage"]["calls"], said["usage"]["input_tokens"] <= 700) == (1, True)
+    shown = rag(*allocated, "--budget-tokens", 700).stdout
+    assert shown.startswith(said["text"].split(" [")[0])
+    assert f"note: {said['notes'][0]}" in shown
+    assert (
+        "nothing fits a budget of 3 tokens" in rag(*allocated, "--budget-tokens", 3, code=6).stderr
+    )
+    assert "needs a budget" in rag(*allocated, code=2).stderr
+    assert "say otherwise" in rag(*allocated, "--extractive", "--budget-tokens", 9, code=2).stderr
+    assert "are for --allocation" in rag(*ask, "--examples", tmp_path / "e", code=2).stderr
+    missing = rag(*allocated, "--examples", tmp_path / "e", "--budget-tokens", 700, code=3)
+    assert "no worked examples" in missing.stderr
 
 
 def test_info_lists_counts_and_documents(collection: Path) -> None:

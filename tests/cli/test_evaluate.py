@@ -163,4 +163,5 @@ def test_answers_of_a_strategy_are_scored(
     assert "2 allocations; name one" in refused.stderr
     unknown = evaluate(*options, "--strategy", "DRAGON k=1", what="answers", code=3)
     assert "no strategy 'DRAGON'" in unknown.stderr
-    assert "a --strategy" in evaluate(*options, "--examples", dataset, what="answers", code=2).stderr
+    alone = evaluate(*options, "--examples", dataset, what="answers", code=2)
+    assert "for a --strategy" in alone.stderr
