@@ -106,7 +106,10 @@ def print_r2(table: CellTable) -> None:
     print("\ncells not seen, five folds               R2")
     for name, fit in FITS.items():
         if name != "grid search":  # which predicts nothing that it has not seen
-            print(f"  {name:36s} {held_out_cells(table, fit).r2:6.3f}")
+            try:
+                print(f"  {name:36s} {held_out_cells(table, fit).r2:6.3f}")
+            except InputError as error:
+                print(f"  {name:36s} not to be had: {error}")
 
 
 def print_regrets(table: CellTable, budgets: Sequence[int], splits: int) -> None:
@@ -124,8 +127,11 @@ def print_regrets(table: CellTable, budgets: Sequence[int], splits: int) -> None
             ),
         }
         for what, regrets in settings.items():
-            same, other = relative(regrets(0)), relative(regrets(splits))
-            print(f"  {name:22s} {what:22s} {same:10.1%} {other:12.1%}")
+            try:
+                same, other = relative(regrets(0)), relative(regrets(splits))
+                print(f"  {name:22s} {what:22s} {same:10.1%} {other:12.1%}")
+            except InputError as error:
+                print(f"  {name:22s} {what:22s} not to be had: {error}")
 
 
 def _all_seen(table: CellTable, fit: Fit, budgets: Sequence[int], splits: int) -> list[Regret]:

@@ -21,7 +21,7 @@ from rag.pipelines.base import Pipeline
 from rag.pipelines.drag import DRAG, NO_ROOM, documents
 from rag.pipelines.example_pool import ExamplePool
 from rag.pipelines.fitting import two_calls_fit
-from rag.pipelines.iter_drag import merged
+from rag.pipelines.iter_drag import collected
 from rag.text.sentences import sentence_spans
 
 ENOUGH = 15
@@ -152,10 +152,7 @@ class IRCoT(Pipeline):
         return replace(prompt, question=f"{prompt.question}\n\n{written}Write the next sentence.")
 
     def _shot(self, example: WorkedExample) -> Shot:
-        count = self.allocation.documents
-        hits = example.hits[:count]
-        for step in example.steps:
-            hits = merged(step.hits[:count], hits)
+        hits = collected(example.hits, example.steps, self.allocation.documents)
         return Shot(example.question, f"{_written(example.steps)}{ANSWER} {example.answer}", hits)
 
 

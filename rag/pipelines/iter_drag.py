@@ -167,10 +167,8 @@ class IterDRAG(Pipeline):
         return shown
 
     def _shot(self, example: WorkedExample) -> Shot:
-        count = self.allocation.documents
-        hits: tuple[Hit, ...] = example.hits[:count] if self.keeps_passages else ()
-        for step in example.steps:
-            hits = merged(step.hits[:count], hits)
+        own = example.hits if self.keeps_passages else ()
+        hits = collected(own, example.steps, self.allocation.documents)
         return Shot(example.question, _written(example.steps) + f"{FINAL} {example.answer}", hits)
 
     def _prompt(self, work: _Work, marker: str = "") -> Prompt:
@@ -238,6 +236,20 @@ def merged(found: Sequence[Hit], before: Sequence[Hit]) -> tuple[Hit, ...]:
     """Put new passages before the known ones, which keep their place in the prompt."""
     known = {hit.passage.id for hit in before}
     return (*(hit for hit in found if hit.passage.id not in known), *before)
+
+
+def collected(own: Sequence[Hit], steps: Sequence[Step], count: int) -> tuple[Hit, ...]:
+    """Return the passages of a worked example as its pipeline would have shown them at the end.
+
+    Args:
+        own: What was found for its question, best first.
+        steps: Its steps, with what was found for each.
+        count: Passages that a search adds.
+    """
+    hits = tuple(own[:count])
+    for step in steps:
+        hits = merged(step.hits[:count], hits)
+    return hits
 
 
 def _written(steps: Sequence[Step]) -> str:
