@@ -26,6 +26,7 @@ import argparse
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from statistics import fmean
 
 from rag.allocation.active import needed, replay_profile
 from rag.allocation.cells import CellTable
@@ -87,6 +88,7 @@ def main() -> None:
     print_r2(table)
     print_regrets(table, budgets, given.splits)
     print_active(table, budgets, given.splits)
+    print_confidences(observations, given.metric)
     print_escalations(observations, given.metric)
 
 
@@ -145,19 +147,42 @@ def _all_seen(table: CellTable, fit: Fit, budgets: Sequence[int], splits: int) -
 
 def print_active(table: CellTable, budgets: Sequence[int], splits: int) -> None:
     """Print how much of the grid has to be measured."""
-    print("\nof the grid until the regret stays at most 5 %, same questions      cells   tokens")
+    fit = AllocationModel.fit
+    tables = [halves(table, seed) for seed in range(splits)]
+    print("\nof the grid until the regret stays at most 5 %   cells   tokens")
     for name in table.datasets:
-        orders = {
-            "active": [replay_profile(table, name, AllocationModel.fit, budgets)],
-            "random": [
-                replay_profile(table, name, AllocationModel.fit, budgets, random_order=seed)
+        replays = {
+            "active, same questions": [replay_profile(table, name, fit, budgets)],
+            "random, same questions": [
+                replay_profile(table, name, fit, budgets, random_order=seed)
                 for seed in range(splits)
             ],
+            "active, other half": [
+                replay_profile(seen, name, fit, budgets, valued_on=other) for seen, other in tables
+            ],
+            "random, other half": [
+                replay_profile(seen, name, fit, budgets, random_order=seed, valued_on=other)
+                for seed, (seen, other) in enumerate(tables)
+            ],
         }
-        for order, replays in orders.items():
-            step = needed(replays)
+        for order, steps in replays.items():
+            step = needed(steps)
             shares = "never" if step is None else f"{step.cells:5.0%} {step.tokens:8.0%}"
-            print(f"  {name:20s} {order:44s} {shares}")
+            print(f"  {name:20s} {order:24s} {shares}")
+
+
+def print_confidences(observations: Sequence[Observation], metric: str) -> None:
+    """Print how often a right answer has more of the model's confidence than a wrong one."""
+    print("\na right answer is surer than a wrong one (area under the ROC curve)")
+    for strategy in sorted({each.strategy for each in observations}):
+        sure: dict[bool, list[float]] = {True: [], False: []}
+        for each in observations:
+            if each.strategy == strategy and each.confidence is not None:
+                sure[each.metrics[metric] >= 0.5].append(each.confidence)
+        pairs = [
+            (right > wrong) + (right == wrong) / 2 for right in sure[True] for wrong in sure[False]
+        ]
+        print(f"  {strategy:20s} {fmean(pairs):.2f}" if pairs else f"  {strategy:20s} -")
 
 
 def print_escalations(observations: Sequence[Observation], metric: str) -> None:
