@@ -13,7 +13,7 @@ import click
 
 from rag.core.errors import CollectionError, MissingExtra
 from rag.core.hits import Hit
-from rag.core.templates import SHIPPED, Template, templates
+from rag.core.templates import SHIPPED, Template, load_template
 
 if TYPE_CHECKING:
     from rag.context.store import ContextStore, Removed
@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from rag.indexes import Collection
 
 FOLDER = "contexts"
+
+_ENCODED = ("query_likelihood", "read")
+"""The prompts whose passages commands keep encoded; others may word passages alike, but never read
+what was encoded after these prompts' system texts."""
 
 store_option = click.option(
     "--store",
@@ -107,7 +111,8 @@ def drop_gone(collection: Collection, stores: Iterable[ContextStore]) -> Removed
     entries = size = 0
     kept: dict[frozenset[str], set[str]] = {}
     for store in stores:
-        worded = [each for each in templates(store.path) if not why_varying(each)]
+        prompts = (load_template(name, store.path) for name in _ENCODED)
+        worded = [each for each in prompts if not why_varying(each)]
         wordings = frozenset(each.context for each in worded)
         if wordings not in kept:
             kept[wordings] = sources(collection, worded)
