@@ -10,6 +10,7 @@ strategies; fitted to each strategy by itself; with a sigmoid fitted to the data
 scores; without informativeness) and grid search, which knows the means that were measured and
 nothing else.
 
+- What each cell scored and took.
 - R2 of cells that a fit has not seen, five folds, around the mean of each data set.
 - Regret: the share of the oracle's metric that plans lose, over a log grid of budgets; on the same
   questions, and chosen on one half of the questions and valued on the other, mean of N splits (the
@@ -42,6 +43,7 @@ from rag.allocation.generalisation import (
 from rag.allocation.grid_search import GridSearch
 from rag.allocation.model import AllocationModel
 from rag.allocation.observations import Cell, Observation
+from rag.allocation.points import points_of
 from rag.allocation.published import PublishedModel
 from rag.allocation.regret import Regret, halves, log_budgets, regret, relative
 from rag.cli.budget_fit import read_files
@@ -84,12 +86,26 @@ def main() -> None:
     for name, cells in table.datasets.items():
         questions = len(next(iter(cells.values())).query_ids)
         print(f"{name}: {len(cells)} cells, {questions} questions")
+    print_cells(observations, table)
     print_forms(table)
     print_r2(table)
     print_regrets(table, budgets, given.splits)
     print_active(table, budgets, given.splits)
     print_confidences(observations, given.metric)
     print_escalations(observations, given.metric)
+
+
+def print_cells(observations: Sequence[Observation], table: CellTable) -> None:
+    """Print what each cell scored and took, and how many of all tokens were computed."""
+    read = sum(each.input_tokens for each in observations)
+    computed = sum(each.computed_tokens for each in observations)
+    print(f"{read:,} tokens read, {computed:,} of them computed")
+    for name, points in points_of(table).items():
+        for each in sorted(points, key=lambda point: point.tokens):
+            cell = " ".join(map(str, each.cell))
+            print(
+                f"  {name:10s} {cell:22s} {each.tokens:7,.0f} {each.score:.3f} ± {each.error:.3f}"
+            )
 
 
 def print_forms(table: CellTable) -> None:
