@@ -23,7 +23,10 @@ from rag.core.errors import (
     CollectionNotFound,
     ContextOverflow,
     DataError,
+    EngineFailed,
+    FetchFailed,
     FilterError,
+    FlowRefused,
     InputError,
     LoadError,
     ManifestMismatch,
@@ -54,25 +57,30 @@ from rag.core.operations import (
     LeafOp,
     Limited,
     NextToken,
+    Note,
     Op,
     Program,
     Remaining,
     Score,
-    Search,
     together,
 )
 from rag.core.progress import Progress
-from rag.core.protocols import LLM, Embedder, Retriever, Vectors
+from rag.core.protocols import LLM, Embedder, Fetcher, Retriever, SearchEngine, Vectors
 from rag.core.rankings import Ranking, WindowReport
+from rag.core.search_operations import Embed, Fetch, Search, SearchWeb
+from rag.core.sensitivity import INTERNAL, PUBLIC, Sensitivity
 from rag.core.templates import Template, load_template, templates
 from rag.core.usage import Prices, Usage
+from rag.core.web import Link, Page, WebQuery, WebResult, WebResults
 from rag.core.worked_examples import WorkedExample
 
 if TYPE_CHECKING:
     from rag.core.async_engine import AsyncEngine
 
 __all__ = [
+    "INTERNAL",
     "LLM",
+    "PUBLIC",
     "Allocation",
     "Allowance",
     "Answer",
@@ -95,16 +103,23 @@ __all__ = [
     "CountTokens",
     "DataError",
     "Document",
+    "Embed",
     "Embedder",
     "Engine",
+    "EngineFailed",
     "Event",
+    "Fetch",
+    "FetchFailed",
+    "Fetcher",
     "FilterError",
     "Finished",
+    "FlowRefused",
     "Generate",
     "Hit",
     "InputError",
     "LeafOp",
     "Limited",
+    "Link",
     "LoadError",
     "ManifestMismatch",
     "Metadata",
@@ -115,8 +130,10 @@ __all__ = [
     "ModelNotFound",
     "NextToken",
     "NextTokenScores",
+    "Note",
     "Op",
     "Outcome",
+    "Page",
     "Passage",
     "Prices",
     "Program",
@@ -133,7 +150,10 @@ __all__ = [
     "Scalar",
     "Score",
     "Search",
+    "SearchEngine",
     "SearchFailed",
+    "SearchWeb",
+    "Sensitivity",
     "Started",
     "Step",
     "StorageError",
@@ -143,6 +163,9 @@ __all__ = [
     "Unsupported",
     "Usage",
     "Vectors",
+    "WebQuery",
+    "WebResult",
+    "WebResults",
     "Where",
     "WindowReport",
     "WorkedExample",

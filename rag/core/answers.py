@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from rag.core.hits import Hit
+from rag.core.sensitivity import Sensitivity
 from rag.core.usage import Usage
 
 
@@ -21,6 +22,7 @@ class Citation:
         quote: The characters themselves.
         title: The document's title.
         uri: Where the document came from.
+        retrieved: When it was fetched, where it is a page of the web.
     """
 
     number: int
@@ -31,6 +33,7 @@ class Citation:
     quote: str
     title: str = ""
     uri: str = ""
+    retrieved: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +68,8 @@ class Answer:
         confidence: How likely the model found its own answer, 0 to 1: the geometric mean of its
             tokens' probabilities; None where the backend does not say. Not a probability that the
             answer is right.
+        sensitivity: Who may learn of the answer: the tags of every passage that the program had
+            found when it ended. The engine states it; None for an answer of no engine.
     """
 
     text: str
@@ -76,3 +81,4 @@ class Answer:
     notes: tuple[str, ...] = ()
     steps: tuple[Step, ...] = ()
     confidence: float | None = None
+    sensitivity: Sensitivity | None = None

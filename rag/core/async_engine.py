@@ -49,7 +49,8 @@ class AsyncEngine:
         self._threads = ThreadPoolExecutor(max_threads, thread_name_prefix="rag-engine")
         self.meter = Meter(budget or Budget(), clock=clock)
         self._clock = clock
-        self._scheduler = Scheduler(self.meter, getattr(llm, "context_window", None))
+        window = getattr(llm, "context_window", None)
+        self._scheduler = Scheduler(self.meter, window, self.backends.program)
         self._busy: set[Hashable] = set()
         self._serving: set[asyncio.Task[None]] = set()
         self._listeners: dict[Question, asyncio.Queue[Event]] = {}

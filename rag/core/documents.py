@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from rag.core.sensitivity import Sensitivity, sensitivity_of
+
 Scalar = str | int | float | bool | None
 """A metadata value that filters can compare."""
 
@@ -21,7 +23,8 @@ class Document:
         text: The text that passages and citations point into, by character offsets.
         title: A title for people, also searched and shown to models.
         uri: Where the document came from, if anywhere.
-        metadata: Values that filters can use.
+        metadata: Values that filters can use. `sensitivity` says who may learn of the text:
+            'public', a tag of your own, or a list of tags; 'internal' where it is absent.
     """
 
     id: str
@@ -63,6 +66,11 @@ class Passage:
     def label(self) -> str:
         """Title and headings in one line, for models and people; '' where there are none."""
         return " > ".join(part for part in (self.title, self.heading) if part)
+
+    @property
+    def sensitivity(self) -> Sensitivity:
+        """Who may learn of the passage, as its metadata say."""
+        return sensitivity_of(self.metadata)
 
     @property
     def indexed_text(self) -> str:

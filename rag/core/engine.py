@@ -111,7 +111,8 @@ class Engine:
             _abandon(scheduler, [question], ())
 
     def _scheduler(self) -> Scheduler:
-        return Scheduler(self.meter, getattr(self.backends.llm, "context_window", None))
+        window = getattr(self.backends.llm, "context_window", None)
+        return Scheduler(self.meter, window, self.backends.program)
 
     def _round(self, scheduler: Scheduler) -> Iterator[Event]:
         """Let every program go on to its next operations, and carry those out."""

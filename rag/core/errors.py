@@ -23,6 +23,9 @@ where there is one::
     │   ├── ManifestMismatch   the collection was built with another embedder
     │   └── StorageError       the disk refused a read or a write
     ├── SearchFailed           the search could not be carried out (not: found nothing)
+    │   └── EngineFailed       a web search engine could not be asked
+    ├── FetchFailed            a page of the web could not be fetched or read
+    ├── FlowRefused            a text may not be sent where a program wants to send it
     ├── BudgetExhausted        the next call would overrun the budget
     ├── ProgramError           a program broke the rules of the engine
     ├── Cancelled              a program was ended from outside
@@ -32,7 +35,10 @@ where there is one::
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rag.core.web import EngineFailure, FetchFailure
 
 
 class RagError(Exception):
@@ -271,6 +277,73 @@ class SearchFailed(RagError):
         self.retriever = retriever
         self.reason = reason
         super().__init__(f"{retriever}: {reason}")
+
+
+class EngineFailed(SearchFailed):
+    """A web search engine could not be asked.
+
+    Args:
+        engine: The engine's name.
+        cause: The kind of failure; see `rag.core.web.EngineFailure`.
+        reason: What happened, and the next step.
+        status: The HTTP status of the last answer; None where there was none.
+        attempts: How often the engine was asked.
+    """
+
+    def __init__(
+        self,
+        engine: str,
+        cause: EngineFailure,
+        reason: str,
+        *,
+        status: int | None = None,
+        attempts: int = 1,
+    ) -> None:
+        self.engine = engine
+        self.cause = cause
+        self.status = status
+        self.attempts = attempts
+        tries = f" (after {attempts} attempts)" if attempts > 1 else ""
+        super().__init__(engine, f"{reason}{tries}")
+
+
+class FetchFailed(RagError):
+    """A page of the web could not be fetched or read.
+
+    Args:
+        url: The page's URL.
+        cause: The kind of failure; see `rag.core.web.FetchFailure`.
+        reason: What happened, and the next step where there is one.
+        status: The HTTP status of the last answer; None where there was none.
+    """
+
+    def __init__(
+        self, url: str, cause: FetchFailure, reason: str, *, status: int | None = None
+    ) -> None:
+        self.url = url
+        self.cause = cause
+        self.reason = reason
+        self.status = status
+        super().__init__(f"{url}: {reason}")
+
+
+class FlowRefused(RagError):
+    """A text may not be sent where a program wants to send it; it was not sent.
+
+    Args:
+        to: Where it would have gone.
+        sensitivity: What the program had read when it wrote the text, in words.
+        allowed: What may be sent there, in words.
+    """
+
+    def __init__(self, to: str, sensitivity: str, allowed: str) -> None:
+        self.to = to
+        self.sensitivity = sensitivity
+        self.allowed = allowed
+        super().__init__(
+            f"{to} may be told what is {allowed}, but this was written after reading what is "
+            f"{sensitivity}; state in `discloses` what it may be told"
+        )
 
 
 class BudgetExhausted(RagError):

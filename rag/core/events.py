@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeAlias, TypeVar
 
+from rag.core.sensitivity import PUBLIC, Sensitivity
 from rag.core.usage import Usage
 
 T_co = TypeVar("T_co", covariant=True)
@@ -60,6 +61,9 @@ class Outcome(Generic[T_co]):
         usage: What it used.
         stages: The same by stage, in order of first use.
         trace: Its operations in the order in which they ended, if the engine was asked for them.
+        notes: What the program, and programs inside it, stated with `Note`.
+        sensitivity: The tags of all that it had read when it ended, so that the value, or the
+            error, may tell of it.
     """
 
     value: T_co | None
@@ -67,6 +71,8 @@ class Outcome(Generic[T_co]):
     usage: Usage
     stages: Mapping[str, Usage]
     trace: tuple[Finished, ...] = ()
+    notes: tuple[str, ...] = ()
+    sensitivity: Sensitivity = PUBLIC
 
     def unwrap(self) -> T_co:
         """Return the value, or raise the error."""

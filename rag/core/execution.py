@@ -7,11 +7,20 @@ from dataclasses import dataclass, replace
 from typing import Any, cast
 
 from rag.core.budgets import Reservation
-from rag.core.errors import BatchError, ContextOverflow, InputError, ProgramError, Unsupported
+from rag.core.errors import (
+    BatchError,
+    ContextOverflow,
+    FlowRefused,
+    InputError,
+    ProgramError,
+    Unsupported,
+)
 from rag.core.events import TextDelta
-from rag.core.operations import Generate, LeafOp
+from rag.core.operations import Generate, LeafOp, Program
 from rag.core.protocols import LLM, Retriever
 from rag.core.scheduler import Call
+from rag.core.search_operations import Search
+from rag.core.sensitivity import named
 from rag.core.usage import Prices, Usage
 
 _REFUSED = (ContextOverflow, InputError, Unsupported)
@@ -36,7 +45,7 @@ class Backends:
         Raises:
             ProgramError: The operation names none and the engine has none.
         """
-        backend = op.backend or getattr(self, op.backend_kind)
+        backend = op.backend or getattr(self, op.backend_kind, None)
         if backend is None:
             raise ProgramError(
                 f"{type(op).__name__} needs a backend: give the engine its {op.backend_kind}"
@@ -45,7 +54,7 @@ class Backends:
 
     def lane(self, call: Call) -> Hashable:
         """Return the backend of a call, as something to compare and hash."""
-        return id(call.op.backend or getattr(self, call.op.backend_kind))
+        return id(call.op.backend or getattr(self, call.op.backend_kind, None))
 
     def batch(self, call: Call) -> Hashable:
         """Return what calls must share to be carried out as one batch."""
@@ -53,14 +62,32 @@ class Backends:
 
     def concurrent(self, call: Call) -> bool:
         """Say whether the backend of a call works on several batches side by side."""
-        backend = call.op.backend or getattr(self, call.op.backend_kind)
+        backend = call.op.backend or getattr(self, call.op.backend_kind, None)
         return "concurrent" in getattr(backend, "capabilities", ())
 
+    def program(self, op: LeafOp[Any]) -> Program[Any] | None:
+        """Return the program that is run in place of an operation; None for most."""
+        if not isinstance(op, Search):
+            return None
+        make = getattr(op.retriever or self.retriever, "program", None)
+        return None if make is None else make(op.query, op.top_k, op.where)
+
     def needs(self, calls: Sequence[Call]) -> list[Reservation | Exception]:
-        """Find out what each call of a batch needs from its budget, or why that failed."""
+        """Find out what each call of a batch needs from its budget, or why it cannot be made."""
         ops = [call.op for call in calls]
         tokens = any(call.meter.counts_tokens for call in calls)
-        return _each(lambda: ops[0].needs(self.of(ops[0]), ops, tokens=tokens), len(ops))
+        needs = _each(lambda: ops[0].needs(self.of(ops[0]), ops, tokens=tokens), len(ops))
+        return [self._refused(call) or need for call, need in zip(calls, needs, strict=True)]
+
+    def _refused(self, call: Call) -> FlowRefused | None:
+        """Return the error of a call that would tell its backend what that may not learn."""
+        backend = call.op.backend
+        allowed = call.op.discloses(backend) if backend is not None else None
+        read = call.task.sensitivity
+        if allowed is None or read <= allowed:
+            return None
+        to = getattr(backend, "name", type(backend).__name__)
+        return FlowRefused(to, named(read), named(allowed))
 
     def run(self, calls: Sequence[Call]) -> list[Any]:
         """Carry out a batch; the result of a call that failed is its error."""
@@ -97,7 +124,7 @@ class Backends:
             return Usage(calls=0 if isinstance(result, _REFUSED) else promised, seconds=seconds)
         usage = call.op.usage(result)
         prices: Prices | None = getattr(self.of(call.op), "prices", None)
-        cost = 0.0
+        cost = usage.cost
         if prices is not None and not usage.cache_hits:
             cost = prices.cost(usage.input_tokens, usage.output_tokens, usage.cached_tokens)
         return replace(usage, seconds=seconds, cost=cost)

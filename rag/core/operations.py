@@ -12,10 +12,9 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Generic, Literal, TypeAlias, TypeVar, overload
 
 from rag.core.budgets import Allowance, Budget, Reservation
-from rag.core.filters import Where
 from rag.core.generation import ContinuationScore, NextTokenScores, Prompt, Reply, Sampling
-from rag.core.hits import Hit
-from rag.core.protocols import LLM, Retriever
+from rag.core.protocols import LLM
+from rag.core.sensitivity import PUBLIC, Sensitivity
 from rag.core.usage import Usage
 
 T = TypeVar("T")
@@ -46,7 +45,7 @@ class LeafOp(Op[T]):
     """
 
     __slots__ = ()
-    backend_kind: ClassVar[Literal["llm", "retriever"]]
+    backend_kind: ClassVar[Literal["llm", "retriever", "engine", "fetcher", "embedder"]]
     stage: str
 
     @property
@@ -77,8 +76,18 @@ class LeafOp(Op[T]):
 
     @classmethod
     def usage(cls, result: T) -> Usage:
-        """Return what an operation used, without seconds and money."""
+        """Return what an operation used, without seconds, and without money per token."""
         return Usage()
+
+    @classmethod
+    def reads(cls, result: T) -> Sensitivity:
+        """Return the tags of what a program learns from a result."""
+        return PUBLIC
+
+    @classmethod
+    def discloses(cls, backend: Any) -> Sensitivity | None:
+        """Return the tags that a backend may be told of; None where it may be told anything."""
+        return None
 
 
 class ModelOp(LeafOp[T]):
@@ -122,46 +131,6 @@ class ModelOp(LeafOp[T]):
         """Return the tokens and the call."""
         usage: Usage = result.usage
         return usage
-
-
-@dataclass(frozen=True, slots=True)
-class Search(LeafOp[list[Hit]]):
-    """Find passages.
-
-    Args:
-        query: What to look for.
-        top_k: How many hits at most.
-        where: Metadata filter.
-        retriever: Where to look; the engine's retriever unless given.
-        stage: Name under which the operation is metered.
-    """
-
-    backend_kind = "retriever"
-    query: str
-    top_k: int = 10
-    where: Where | None = None
-    retriever: Retriever | None = None
-    stage: str = "search"
-
-    @property
-    def backend(self) -> Retriever | None:
-        """The retriever that the operation names itself; None for the engine's."""
-        return self.retriever
-
-    @property
-    def batch_key(self) -> Hashable:
-        """Searches of one size and filter run together."""
-        return self.top_k, repr(self.where)
-
-    @classmethod
-    def run(cls, backend: Retriever, ops: Sequence[Search]) -> Sequence[list[Hit]]:
-        """Search for all queries at once."""
-        return backend.search_many([op.query for op in ops], ops[0].top_k, ops[0].where)
-
-    @classmethod
-    def usage(cls, result: list[Hit]) -> Usage:
-        """Return one search."""
-        return Usage(searches=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,6 +252,17 @@ class CountTokens(ModelOp[int]):
 @dataclass(frozen=True, slots=True)
 class Remaining(Op[Allowance]):
     """Ask what is left of the budgets that this program runs under."""
+
+
+@dataclass(frozen=True, slots=True)
+class Note(Op[None]):
+    """State what fell short, for the outcome of the question.
+
+    Args:
+        text: One sentence; the same one is kept once.
+    """
+
+    text: str
 
 
 @dataclass(frozen=True, slots=True)

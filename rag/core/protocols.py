@@ -1,4 +1,4 @@
-"""What backends provide: embedders, language models, retrievers.
+"""What backends provide: embedders, language models, retrievers, search engines, fetchers.
 
 Every method is batch first. Conformance suites for each protocol ship in `rag.testing`.
 """
@@ -13,7 +13,9 @@ from rag.core.filters import Where
 from rag.core.generation import ContinuationScore, NextTokenScores, Prompt, Reply, Sampling
 from rag.core.hits import Hit
 from rag.core.progress import Progress, silent
+from rag.core.sensitivity import Sensitivity
 from rag.core.usage import Prices
+from rag.core.web import Page, WebQuery, WebResults
 
 if TYPE_CHECKING:
     import numpy as np
@@ -130,4 +132,47 @@ class Retriever(Protocol):
         Raises:
             SearchFailed: The search could not be carried out.
             FilterError: `where` is malformed.
+        """
+
+
+class SearchEngine(Protocol):
+    """Finds pages of the web.
+
+    Attributes:
+        name: What the engine calls itself in results and errors.
+        price: What a search costs, in a currency of your choice.
+        discloses: The tags of what the engine may be told; a query that a program wrote after
+            reading anything else is refused.
+        capabilities: 'concurrent' where calls of several threads run side by side.
+    """
+
+    name: str
+    price: float
+    discloses: Sensitivity
+    capabilities: frozenset[Capability]
+
+    def search_web(self, queries: Sequence[WebQuery]) -> list[WebResults]:
+        """Return what is found for each query; no results mean that nothing was found.
+
+        Raises:
+            EngineFailed: The only query could not be asked.
+            BatchError: Some of several queries could not be asked; the others' results are inside.
+        """
+
+
+class Fetcher(Protocol):
+    """Fetches and reads pages of the web.
+
+    Attributes:
+        capabilities: 'concurrent' where calls of several threads run side by side.
+    """
+
+    capabilities: frozenset[Capability]
+
+    def fetch_many(self, urls: Sequence[str]) -> list[Page]:
+        """Return the page of each URL.
+
+        Raises:
+            FetchFailed: The only page could not be fetched or read.
+            BatchError: Some of several pages could not; the others are inside.
         """

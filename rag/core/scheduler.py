@@ -17,13 +17,15 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from rag.core.answers import Answer
 from rag.core.budgets import Budget, Meter, Reservation
 from rag.core.errors import ProgramError
 from rag.core.events import Finished, Outcome
-from rag.core.operations import LeafOp, Limited, Remaining, Together
+from rag.core.operations import LeafOp, Limited, Note, Remaining, Together
+from rag.core.sensitivity import PUBLIC, Sensitivity
 from rag.core.usage import Usage
 
 
@@ -36,6 +38,7 @@ class Question:
         number: Its place in the order of questions.
         traced: Whether its operations are kept for the outcome.
         streamed: Whether the pieces of its replies are wanted as they are written.
+        notes: What fell short, in order, as the keys.
     """
 
     meter: Meter
@@ -45,6 +48,7 @@ class Question:
     outcome: Outcome[Any] | None = None
     trace: list[Finished] = field(default_factory=list)
     tasks: list[Task] = field(default_factory=list)
+    notes: dict[str, None] = field(default_factory=dict)
 
 
 @dataclass(slots=True, eq=False)
@@ -58,6 +62,9 @@ class Task:
         path: Its place in the question's tree of tasks, whatever the order of events.
         gather: Who waits for it; None for the question's own program.
         spawned: How often it has started members.
+        sensitivity: The tags of all it has read. A member begins with those of the task that
+            started it, which gets the member's when that ends. A coroutine is opaque: whatever it
+            does next may depend on anything it has read.
     """
 
     coroutine: Coroutine[Any, Any, Any]
@@ -66,6 +73,7 @@ class Task:
     path: tuple[int, ...] = ()
     gather: Gather | None = None
     spawned: int = 0
+    sensitivity: Sensitivity = PUBLIC
 
 
 @dataclass(slots=True, eq=False)
@@ -116,10 +124,17 @@ class Scheduler:
     Args:
         context_window: Of the engine's model, for `Remaining`; None without a model.
         meter: The meter around all questions.
+        program_of: Returns the program that is run in place of an operation, if any.
     """
 
-    def __init__(self, meter: Meter, context_window: int | None) -> None:
+    def __init__(
+        self,
+        meter: Meter,
+        context_window: int | None,
+        program_of: Callable[[LeafOp[Any]], Awaitable[Any] | None] = lambda _: None,
+    ) -> None:
         self._meter = meter
+        self._program_of = program_of
         self._context_window = context_window
         self._ready: deque[tuple[Task, Any]] = deque()
         self._pending: list[Call] = []
@@ -195,6 +210,8 @@ class Scheduler:
             raise ProgramError(f"{call.op!r} was not admitted")
         call.meter.settle(call.reservation, usage, call.op.stage)
         call.reservation = None
+        if not isinstance(result, Exception):
+            call.task.sensitivity |= call.op.reads(result)
         finished = Finished(call.op, result, usage)
         question = call.task.question
         if question.outcome is None:
@@ -219,7 +236,8 @@ class Scheduler:
 
     def cancel(self, question: Question, error: Exception) -> None:
         """End a question at once; none of its waiting calls is made any more."""
-        self._end(question, None, error)
+        read = PUBLIC.union(*(task.sensitivity for task in question.tasks))
+        self._end(question, None, error, read)
 
     def _spawn(
         self,
@@ -230,7 +248,8 @@ class Scheduler:
         gather: Gather | None = None,
     ) -> None:
         coroutine = program if isinstance(program, Coroutine) else _await(program)
-        task = Task(coroutine, question, meter, path, gather)
+        read = gather.task.sensitivity if gather else PUBLIC
+        task = Task(coroutine, question, meter, path, gather, sensitivity=read)
         question.tasks.append(task)
         self._ready.append((task, None))
 
@@ -269,8 +288,11 @@ class Scheduler:
                 self._spawn_members(task, [program], meter, single=True)
             case Remaining():
                 self._ready.append((task, task.meter.allowance(self._context_window)))
+            case Note(text):
+                task.question.notes[text] = None
+                self._ready.append((task, None))
             case LeafOp():
-                self._pending.append(Call(awaited, task))
+                self._call(task, awaited)
             case _:
                 error = ProgramError(
                     f"a program awaited {awaited!r}; inside a program await only operations of "
@@ -278,13 +300,28 @@ class Scheduler:
                 )
                 self._ready.append((task, error))
 
+    def _call(self, task: Task, op: LeafOp[Any]) -> None:
+        try:
+            program = self._program_of(op)
+        except Exception as error:  # noqa: BLE001 # whatever it is, the program gets it
+            self._ready.append((task, error))
+            return
+        if program is None:
+            self._pending.append(Call(op, task))
+        else:
+            self._spawn_members(task, [program], task.meter, single=True)
+
     def _finish(self, task: Task, result: Any) -> None:
         task.question.tasks.remove(task)
         gather = task.gather
+        if isinstance(result, Answer):
+            result = replace(result, sensitivity=task.sensitivity)
         if gather is None:
             failed = isinstance(result, Exception)
-            self._end(task.question, None if failed else result, result if failed else None)
+            value, error = (None, result) if failed else (result, None)
+            self._end(task.question, value, error, task.sensitivity)
             return
+        gather.task.sensitivity |= task.sensitivity
         gather.results[task.path[-1]] = result
         gather.missing -= 1
         if gather.missing == 0:
@@ -292,10 +329,18 @@ class Scheduler:
             results = gather.results[0] if gather.single else tuple(gather.results)
             self._ready.append((gather.task, errors[0] if errors else results))
 
-    def _end(self, question: Question, value: Any, error: Exception | None) -> None:
+    def _end(
+        self, question: Question, value: Any, error: Exception | None, read: Sensitivity
+    ) -> None:
         meter = question.meter
         question.outcome = Outcome(
-            value, error, meter.used, dict(meter.stages), tuple(question.trace)
+            value,
+            error,
+            meter.used,
+            dict(meter.stages),
+            tuple(question.trace),
+            tuple(question.notes),
+            read,
         )
         self._pending = [call for call in self._pending if call.task.question is not question]
         # Members end before the programs that wait for them, as in a synchronous unwind.

@@ -22,7 +22,7 @@ SHIPPED = Path(__file__).parent / "prompts"
 """The folder of the templates that come with the toolkit."""
 
 _CONTEXT_NAMES = frozenset({"number", "label", "text", "passage"})
-_QUESTION_NAMES = frozenset({"question", "count", "top"})
+_QUESTION_NAMES = frozenset({"question", "count", "top", "date"})
 _EXAMPLE_NAMES = frozenset({"question", "reply"})
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
 _FENCE = re.compile(r"<(?=\s*/?\s*passage\b)", re.IGNORECASE)
@@ -53,7 +53,7 @@ class Template:
         path: The file.
         description: What the template is for, in one sentence.
         question: The request; `{question}` stands for the question, `{count}` for the number of
-            passages, `{top}` for the number of those to name.
+            passages, `{top}` for the number of those to name, `{date}` for today's date.
         system: The system message, with the same names.
         context: One passage; `{number}`, `{label}` and `{text}` stand for its parts, `{passage}`
             for the label, where there is one, and the text on a line of its own.
@@ -80,6 +80,7 @@ class Template:
         identifiers: Sequence[str] = (),
         top: int | None = None,
         shots: Sequence[Shot] = (),
+        date: str = "",
     ) -> Prompt:
         """Return the prompt for a question over passages.
 
@@ -95,6 +96,7 @@ class Template:
             identifiers: What each passage is called; numbers from 1 unless given.
             top: How many passages the reply is to name; all of them unless given.
             shots: Worked examples, in order; each is a context of its own, before the passages.
+            date: The day on which the question is asked, such as '2026-03-31'.
         """
         contexts = self._passages(hits, identifiers, nearest=nearest)
         examples = [
@@ -110,6 +112,7 @@ class Template:
             "question": question,
             "count": str(len(hits)),
             "top": str(len(hits) if top is None else top),
+            "date": date,
         }
         return Prompt(
             question=_fill(self.question, values),

@@ -21,12 +21,13 @@ class Usage:
         cached_tokens: Those of them that were not computed again.
         output_tokens: Tokens generated.
         calls: Calls of a language model.
-        searches: Calls of a retriever.
+        searches: Calls of a retriever or of a web search engine.
         seconds: Time of backends; a batch's time is divided evenly among its items.
         cost: Money, in the currency of the backend's prices; 0.0 where it has none.
         estimated_tokens: Those of input and output that a backend estimated, unable to count.
         retries: Calls that were made again after a failure.
         cache_hits: Calls that a cache of replies answered; all their input counts as cached.
+        fetches: Pages fetched from the web, those that a cache had included.
     """
 
     input_tokens: int = 0
@@ -39,6 +40,7 @@ class Usage:
     estimated_tokens: int = 0
     retries: int = 0
     cache_hits: int = 0
+    fetches: int = 0
 
     def __add__(self, other: Usage) -> Usage:
         """Return the sum, field by field."""

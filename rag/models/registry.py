@@ -11,7 +11,6 @@ With `offline` the server has to be on this machine. 'MODEL@vllm' is run by vLLM
 
 from __future__ import annotations
 
-import os
 import re
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -21,6 +20,7 @@ from urllib.parse import urlsplit
 
 from rag.core.errors import ModelNotFound
 from rag.core.extras import require
+from rag.core.offline import offline as offline_by_environment
 
 if TYPE_CHECKING:
     from rag.core.protocols import LLM
@@ -155,7 +155,7 @@ def _at_server(
     from rag.models.http.endpoint import is_loopback
     from rag.models.http.llm import OpenAICompatibleLLM
 
-    if (_offline() if offline is None else offline) and not is_loopback(url):
+    if (offline_by_environment() if offline is None else offline) and not is_loopback(url):
         tried = ["the server was not asked, being offline and the server on another machine"]
         # Not the URL, which may hold a password.
         raise ModelNotFound(model or str(urlsplit(url).hostname), tried)
@@ -184,7 +184,7 @@ def resolve(name: str, kind: Kind, offline: bool | None) -> Path:
                 return found
             tried.append(f"package {packaged.package} is not installed: {packaged.install}")
     if re.fullmatch(r"[\w.-]+/[\w.-]+", name):
-        offline = _offline() if offline is None else offline
+        offline = offline_by_environment() if offline is None else offline
         for place, local in (("the hub's cache", True), ("the hub", False)):
             if offline and not local:
                 tried.append("the hub was not asked, being offline")
@@ -204,7 +204,3 @@ def _from_hub(name: str, local: bool) -> Path:
     if not any(folder.rglob("*.safetensors")):
         raise FileNotFoundError("no weights in safetensors format")
     return folder
-
-
-def _offline() -> bool:
-    return os.environ.get("RAG_OFFLINE", "") not in ("", "0")

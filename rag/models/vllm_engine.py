@@ -16,9 +16,9 @@ from queue import SimpleQueue
 from types import ModuleType
 from typing import Any, TypeVar, get_args
 
+from rag.core.background import BackgroundLoop
 from rag.core.errors import InputError, ModelError, RagError
 from rag.core.extras import require
-from rag.models.background import BackgroundLoop
 
 T = TypeVar("T")
 

@@ -101,4 +101,8 @@ class Pipeline(ABC):
 
 def metered(outcome: Outcome[Answer]) -> Answer:
     """Return the answer of an outcome with what it used, or raise its error."""
-    return replace(outcome.unwrap(), usage=outcome.usage, stages=tuple(outcome.stages.items()))
+    answer = outcome.unwrap()
+    notes = dict.fromkeys((*outcome.notes, *answer.notes))
+    return replace(
+        answer, usage=outcome.usage, stages=tuple(outcome.stages.items()), notes=tuple(notes)
+    )

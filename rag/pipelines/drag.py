@@ -12,8 +12,8 @@ from rag.core.errors import BudgetExhausted, ContextOverflow
 from rag.core.filters import Where
 from rag.core.generation import Prompt, Sampling
 from rag.core.hits import Hit
-from rag.core.operations import Search
 from rag.core.protocols import LLM, Retriever
+from rag.core.search_operations import Search
 from rag.core.templates import Shot, load_template
 from rag.core.worked_examples import WorkedExample
 from rag.pipelines.base import Pipeline

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TypeVar
 
-from rag.core.operations import Search
 from rag.core.protocols import Retriever
+from rag.core.search_operations import Search
 from rag.core.worked_examples import WorkedExample, same_question
 
 T = TypeVar("T")

@@ -10,8 +10,8 @@ from dataclasses import replace
 from rag.core.answers import Answer
 from rag.core.filters import Where
 from rag.core.hits import Hit
-from rag.core.operations import Search
 from rag.core.protocols import Retriever
+from rag.core.search_operations import Search
 from rag.pipelines.base import Pipeline
 from rag.pipelines.citations import citation
 from rag.pipelines.support import Sentence, content_stems, sentences

@@ -12,9 +12,10 @@ from rag.core.errors import BudgetExhausted
 from rag.core.filters import Where
 from rag.core.generation import Prompt, Reply, Sampling
 from rag.core.hits import Hit
-from rag.core.operations import Generate, Limited, Remaining, Search
+from rag.core.operations import Generate, Limited, Remaining
 from rag.core.protocols import LLM, Retriever
 from rag.core.rankings import Ranking
+from rag.core.search_operations import Search
 from rag.core.templates import load_template
 from rag.pipelines.base import Pipeline
 from rag.pipelines.citations import cite

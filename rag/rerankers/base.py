@@ -97,7 +97,13 @@ class Reranker(ABC):
 
 def metered(outcome: Outcome[Ranking]) -> Ranking:
     """Return the ranking of an outcome with what it used, or raise its error."""
-    return replace(outcome.unwrap(), usage=outcome.usage, stages=tuple(outcome.stages.items()))
+    ranking = outcome.unwrap()
+    return replace(
+        ranking,
+        usage=outcome.usage,
+        stages=tuple(outcome.stages.items()),
+        notes=(*outcome.notes, *ranking.notes),
+    )
 
 
 def limit(count: int, top_k: int | None) -> int:

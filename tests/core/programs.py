@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from rag.core.budgets import Budget
 from rag.core.errors import BudgetExhausted
 from rag.core.generation import Prompt
-from rag.core.operations import Generate, Limited, NextToken, Score, Search, together
+from rag.core.operations import Generate, Limited, NextToken, Score, together
+from rag.core.search_operations import Search
 
 leaves = st.one_of(
     st.tuples(st.just("generate"), st.integers(0, 6)),

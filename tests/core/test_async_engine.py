@@ -10,7 +10,8 @@ from rag.core.budgets import Budget
 from rag.core.errors import BudgetExhausted
 from rag.core.events import Outcome, TextDelta
 from rag.core.generation import Prompt, Reply, Sampling
-from rag.core.operations import Generate, Search, together
+from rag.core.operations import Generate, together
+from rag.core.search_operations import Search
 from tests.core.backends import WordLLM, WordRetriever
 
 

@@ -14,7 +14,8 @@ from rag.core.engine import Engine
 from rag.core.errors import BudgetExhausted, ContextOverflow, ProgramError
 from rag.core.events import Finished, Outcome, Started, TextDelta
 from rag.core.generation import Prompt, Reply, Sampling
-from rag.core.operations import CountTokens, Generate, Limited, Remaining, Search, together
+from rag.core.operations import CountTokens, Generate, Limited, Remaining, together
+from rag.core.search_operations import Search
 from rag.core.usage import Prices, Usage
 from tests.core.backends import WordLLM, WordRetriever
 from tests.core.programs import program, shapes

@@ -4,7 +4,8 @@ import pytest
 
 from rag.core.budgets import Allowance
 from rag.core.generation import Prompt, Reply
-from rag.core.operations import Generate, Remaining, Search, Together, together
+from rag.core.operations import Generate, Remaining, Together, together
+from rag.core.search_operations import Search
 
 
 async def read(question: str) -> str:

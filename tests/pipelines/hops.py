@@ -9,7 +9,8 @@ from rag.core.answers import Answer, Step
 from rag.core.budgets import Allowance
 from rag.core.generation import Prompt, Reply
 from rag.core.hits import Hit
-from rag.core.operations import CountTokens, Generate, Remaining, Search
+from rag.core.operations import CountTokens, Generate, Remaining
+from rag.core.search_operations import Search
 from rag.core.worked_examples import WorkedExample
 from rag.testing import FixedRetriever
 from tests.pipelines.passages import hit

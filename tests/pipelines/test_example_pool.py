@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rag.core.engine import Engine
-from rag.core.operations import Search
+from rag.core.search_operations import Search
 from rag.core.worked_examples import WorkedExample, same_question
 from rag.pipelines import ExamplePool
 from rag.retrievers import ExampleRetriever

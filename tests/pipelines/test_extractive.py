@@ -1,4 +1,4 @@
-from rag.core.operations import Search
+from rag.core.search_operations import Search
 from rag.pipelines.extractive import NOTHING_FOUND, ExtractiveRead, extract
 from tests.core.backends import WordRetriever
 from tests.pipelines.passages import LIMITS, WAL, hit

@@ -8,7 +8,8 @@ from rag.core.errors import BatchError, BudgetExhausted
 from rag.core.events import Outcome, TextDelta
 from rag.core.generation import Reply
 from rag.core.hits import Hit
-from rag.core.operations import CountTokens, Generate, Remaining, Search
+from rag.core.operations import CountTokens, Generate, Remaining
+from rag.core.search_operations import Search
 from rag.pipelines import RetrieveAndRead, metered
 from rag.pipelines.extractive import NOTHING_FOUND
 from rag.pipelines.read import NOT_ANSWERED

@@ -12,9 +12,9 @@ from functools import partial
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from rag.core.background import BackgroundLoop
 from rag.core.errors import CallFailed, ModelError
 from rag.core.extras import require
-from rag.models.background import BackgroundLoop
 from rag.models.http.endpoint import Endpoint
 from rag.models.http.failures import Failure, explain, not_json
 

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
-from rag.models.background import BackgroundLoop
+from rag.core.background import BackgroundLoop
 
 Behaviour = Callable[[dict[str, Any], asyncio.StreamWriter], Awaitable[None]]
 """Answers a request, given its body."""

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
 
-from rag.models.background import BackgroundLoop
+from rag.core.background import BackgroundLoop
 from tests.models.http.faulty_server import plain
 
 

@@ -24,7 +24,7 @@ class BackgroundLoop:
         ready: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = Future()
         # The thread must not refer to this object, or nobody could forget it.
         self._thread = threading.Thread(
-            target=lambda: asyncio.run(_serve(resource, ready)), name="rag-models", daemon=True
+            target=lambda: asyncio.run(_serve(resource, ready)), name="rag-background", daemon=True
         )
         self._thread.start()
         self._loop, stop = ready.result()

@@ -1,0 +1,1 @@
+"""The web: search engines, and pages fetched with care and read as documents."""
