@@ -61,6 +61,7 @@ from rag.core.operations import (
     Op,
     Program,
     Remaining,
+    Restricted,
     Score,
     together,
 )
@@ -145,6 +146,7 @@ __all__ = [
     "Remaining",
     "Reply",
     "Reservation",
+    "Restricted",
     "Retriever",
     "Sampling",
     "Scalar",

@@ -85,6 +85,11 @@ class LeafOp(Op[T]):
         return PUBLIC
 
     @classmethod
+    def below(cls, result: T, ceiling: Sensitivity) -> T:
+        """Return a result without what is more sensitive than a ceiling."""
+        return result
+
+    @classmethod
     def discloses(cls, backend: Any) -> Sensitivity | None:
         """Return the tags that a backend may be told of; None where it may be told anything."""
         return None
@@ -276,6 +281,21 @@ class Limited(Op[T]):
 
     program: Awaitable[T]
     budget: Budget
+
+
+@dataclass(frozen=True, slots=True)
+class Restricted(Op[T]):
+    """Run a program that reads nothing more sensitive than a ceiling.
+
+    What operations find above it is left out before the program sees it.
+
+    Args:
+        program: The program or operation.
+        ceiling: The tags that what it reads may have.
+    """
+
+    program: Awaitable[T]
+    ceiling: Sensitivity
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ from rag.core.answers import Answer
 from rag.core.budgets import Budget, Meter, Reservation
 from rag.core.errors import ProgramError
 from rag.core.events import Finished, Outcome
-from rag.core.operations import LeafOp, Limited, Note, Remaining, Together
+from rag.core.operations import LeafOp, Limited, Note, Remaining, Restricted, Together
 from rag.core.sensitivity import PUBLIC, Sensitivity
 from rag.core.usage import Usage
 
@@ -65,6 +65,7 @@ class Task:
         sensitivity: The tags of all it has read. A member begins with those of the task that
             started it, which gets the member's when that ends. A coroutine is opaque: whatever it
             does next may depend on anything it has read.
+        ceiling: The tags that what it reads may have; None for any.
     """
 
     coroutine: Coroutine[Any, Any, Any]
@@ -74,6 +75,7 @@ class Task:
     gather: Gather | None = None
     spawned: int = 0
     sensitivity: Sensitivity = PUBLIC
+    ceiling: Sensitivity | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -211,6 +213,8 @@ class Scheduler:
         call.meter.settle(call.reservation, usage, call.op.stage)
         call.reservation = None
         if not isinstance(result, Exception):
+            if call.task.ceiling is not None:
+                result = call.op.below(result, call.task.ceiling)
             call.task.sensitivity |= call.op.reads(result)
         finished = Finished(call.op, result, usage)
         question = call.task.question
@@ -246,20 +250,29 @@ class Scheduler:
         meter: Meter,
         path: tuple[int, ...] = (),
         gather: Gather | None = None,
+        ceiling: Sensitivity | None = None,
     ) -> None:
         coroutine = program if isinstance(program, Coroutine) else _await(program)
-        read = gather.task.sensitivity if gather else PUBLIC
-        task = Task(coroutine, question, meter, path, gather, sensitivity=read)
+        task = Task(coroutine, question, meter, path, gather)
+        if gather is not None:
+            task.sensitivity = gather.task.sensitivity
+            task.ceiling = gather.task.ceiling if ceiling is None else ceiling
         question.tasks.append(task)
         self._ready.append((task, None))
 
     def _spawn_members(
-        self, task: Task, members: Sequence[Awaitable[Any]], meter: Meter, *, single: bool = False
+        self,
+        task: Task,
+        members: Sequence[Awaitable[Any]],
+        meter: Meter,
+        *,
+        single: bool = False,
+        ceiling: Sensitivity | None = None,
     ) -> None:
         gather = Gather(task, [None] * len(members), len(members), single)
         for position, member in enumerate(members):
             path = (*task.path, task.spawned, position)
-            self._spawn(member, task.question, meter, path, gather)
+            self._spawn(member, task.question, meter, path, gather, ceiling)
         task.spawned += 1
 
     def _step(self, task: Task, value: Any) -> None:
@@ -286,6 +299,10 @@ class Scheduler:
             case Limited(program, budget):
                 meter = Meter(budget, task.meter, task.meter.clock)
                 self._spawn_members(task, [program], meter, single=True)
+            case Restricted(program, ceiling):
+                # A ceiling inside of another lets through what both do.
+                lower = ceiling if task.ceiling is None else ceiling & task.ceiling
+                self._spawn_members(task, [program], task.meter, single=True, ceiling=lower)
             case Remaining():
                 self._ready.append((task, task.meter.allowance(self._context_window)))
             case Note(text):

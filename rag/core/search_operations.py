@@ -67,6 +67,11 @@ class Search(LeafOp[list[Hit]]):
         """Return the tags of all that was found."""
         return PUBLIC.union(*(hit.passage.sensitivity for hit in result))
 
+    @classmethod
+    def below(cls, result: list[Hit], ceiling: Sensitivity) -> list[Hit]:
+        """Return the hits that are no more sensitive than a ceiling."""
+        return [hit for hit in result if hit.passage.sensitivity <= ceiling]
+
 
 @dataclass(frozen=True, slots=True)
 class SearchWeb(LeafOp[WebResults]):

@@ -79,6 +79,7 @@ def citation(number: int, span: Sentence, hits: Sequence[Hit]) -> Citation:
         quote=passage.text[span.start : span.end],
         title=passage.label,
         uri=passage.uri,
+        retrieved=str(passage.metadata.get("retrieved", "")),
     )
 
 
