@@ -25,13 +25,20 @@ if TYPE_CHECKING:
     from rag.pipelines.allocate import allocate
     from rag.pipelines.drag import DRAG
     from rag.pipelines.extractive import ExtractiveRead
+    from rag.pipelines.few_shot_web import FewShotWeb
     from rag.pipelines.iter_drag import IterDRAG
+    from rag.pipelines.permissive import PermissivePipeline
     from rag.pipelines.read import RetrieveAndRead
+    from rag.pipelines.search_and_read import SearchAndRead
     from rag.rerankers.registry import load_reranker
     from rag.retrievers.dense import DenseRetriever
+    from rag.retrievers.federated import FederatedRetriever
     from rag.retrievers.hybrid import HybridRetriever
     from rag.retrievers.lexical import LexicalRetriever
+    from rag.retrievers.web import WebRetriever
     from rag.text.folders import read_documents
+    from rag.web.engines import load_engine
+    from rag.web.fetcher import WebFetcher
 
 _MODULES = {
     "Allocation": "rag.core.allocations",
@@ -46,19 +53,26 @@ _MODULES = {
     "Document": "rag.core.documents",
     "Engine": "rag.core.engine",
     "ExtractiveRead": "rag.pipelines.extractive",
+    "FederatedRetriever": "rag.retrievers.federated",
+    "FewShotWeb": "rag.pipelines.few_shot_web",
     "FittedAllocation": "rag.allocation.fitted",
     "Hit": "rag.core.hits",
     "HybridRetriever": "rag.retrievers.hybrid",
     "IterDRAG": "rag.pipelines.iter_drag",
     "LexicalRetriever": "rag.retrievers.lexical",
     "Passage": "rag.core.documents",
+    "PermissivePipeline": "rag.pipelines.permissive",
     "Prompt": "rag.core.generation",
     "RagError": "rag.core.errors",
     "RetrieveAndRead": "rag.pipelines.read",
     "Sampling": "rag.core.generation",
+    "SearchAndRead": "rag.pipelines.search_and_read",
     "Usage": "rag.core.usage",
+    "WebFetcher": "rag.web.fetcher",
+    "WebRetriever": "rag.retrievers.web",
     "allocate": "rag.pipelines.allocate",
     "load_embedder": "rag.models.registry",
+    "load_engine": "rag.web.engines",
     "load_llm": "rag.models.registry",
     "load_reranker": "rag.rerankers.registry",
     "read_documents": "rag.text.folders",
@@ -78,19 +92,26 @@ __all__ = [
     "Document",
     "Engine",
     "ExtractiveRead",
+    "FederatedRetriever",
+    "FewShotWeb",
     "FittedAllocation",
     "Hit",
     "HybridRetriever",
     "IterDRAG",
     "LexicalRetriever",
     "Passage",
+    "PermissivePipeline",
     "Prompt",
     "RagError",
     "RetrieveAndRead",
     "Sampling",
+    "SearchAndRead",
     "Usage",
+    "WebFetcher",
+    "WebRetriever",
     "allocate",
     "load_embedder",
+    "load_engine",
     "load_llm",
     "load_reranker",
     "read_documents",

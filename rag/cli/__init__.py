@@ -21,6 +21,7 @@ from rag.cli.models import models
 from rag.cli.prompts import prompts
 from rag.cli.rerank import rerank
 from rag.cli.search import search
+from rag.cli.web import web
 
 
 @click.group(
@@ -31,7 +32,7 @@ from rag.cli.search import search
 @click.option("--debug", is_flag=True, help="Show the whole traceback of an error.")
 @click.version_option(rag.__version__)
 def main(debug: bool) -> None:
-    """Answer questions over your own documents, with citations and at a stated cost."""
+    """Answer questions over your own documents and the web, with citations and at a stated cost."""
 
 
 for command in (
@@ -39,6 +40,7 @@ for command in (
     search,
     rerank,
     ask,
+    web,
     budget,
     examples,
     cache,

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import re
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from rag.cli.contexts import Encoding, contexts_folder, contexts_option, load, with_contexts
+from rag.cli.answering import print_rest, print_stream
+from rag.cli.contexts import contexts_folder, contexts_option, load, with_contexts
 from rag.cli.encoded_passages import store_option
-from rag.cli.output import console, json_option, print_json
+from rag.cli.output import json_option, print_json
 from rag.cli.progress import working
 from rag.cli.prompts import prompts_option
 from rag.cli.reranking import (
@@ -23,30 +23,47 @@ from rag.cli.reranking import (
     reranker_options,
 )
 from rag.cli.retrieval import (
-    collection_argument,
     llm_option,
-    location,
-    make_retriever,
     retriever_option,
     top_k_option,
     where_option,
 )
+from rag.cli.sources import collection_and_question, open_sources
+from rag.cli.web_options import Searching, searching_options
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from rag.core.answers import Answer
     from rag.core.budgets import Budget
-    from rag.core.events import Event
     from rag.core.protocols import LLM, Retriever
     from rag.pipelines import Pipeline
 
-_NUMBER = re.compile(r" \[\d+\]")
-
 
 @click.command()
-@collection_argument
-@click.argument("question")
+@click.argument("words", nargs=-1, required=True, metavar="[COLLECTION] QUESTION")
+@click.option(
+    "--web",
+    "use_web",
+    is_flag=True,
+    help="Search the web, too, or alone where no COLLECTION is named.",
+)
+@click.option(
+    "--web-weight",
+    type=click.FloatRange(min=0),
+    default=1.0,
+    show_default=True,
+    help="What a hit of the web counts, next to 1 for one of COLLECTION.",
+)
+@click.option(
+    "--search",
+    "search_mode",
+    type=click.Choice(("verbatim", "always", "auto")),
+    default="verbatim",
+    show_default=True,
+    help="With --web: search for the question as it is, for keywords that the model writes "
+    "(always), or only if the model says that it needs a search (auto).",
+)
+@click.option(
+    "--extract", is_flag=True, help="With --web: have the model pick the sentences to read first."
+)
 @retriever_option
 @top_k_option
 @where_option
@@ -76,13 +93,18 @@ _NUMBER = re.compile(r" \[\d+\]")
     type=click.Path(path_type=Path),
     help="Worked examples of `rag examples build`, which --allocation may show.",
 )
+@searching_options
 @prompts_option
 @contexts_option
 @store_option
 @json_option
 def ask(
-    collection: Path,
-    question: str,
+    words: tuple[str, ...],
+    use_web: bool,
+    web_weight: float,
+    search_mode: Literal["verbatim", "always", "auto"],
+    extract: bool,
+    searching: Searching,
     retriever: str,
     top_k: int,
     where: dict[str, Any] | None,
@@ -100,16 +122,24 @@ def ask(
     store: Path | None,
     as_json: bool,
 ) -> None:
-    """Answer QUESTION from COLLECTION, with citations.
+    """Answer QUESTION from COLLECTION, from the web, or from both, with citations.
 
     The answer appears as it is written; its sources, what it used and what fell short come
     after it.
     """
     from rag.core.budgets import Budget
     from rag.core.templates import load_template
-    from rag.indexes import Collection
-    from rag.pipelines import ExtractiveRead, RetrieveAndRead
+    from rag.pipelines import (
+        ExtractiveRead,
+        Extractor,
+        RetrieveAndRead,
+        SearchAndRead,
+        SearchPlanner,
+    )
 
+    collection, question = collection_and_question(words, use_web)
+    if (extract or search_mode != "verbatim") and not use_web:
+        raise click.UsageError("--extract and --search need --web")
     if extractive and (method or contexts == "parallel"):
         raise click.UsageError("--extractive asks no model; --rerank and --contexts parallel do")
     if allocation_file and (extractive or method or contexts == "parallel"):
@@ -123,8 +153,7 @@ def ask(
         raise click.UsageError("--examples are for --allocation, which says how many to show")
     states = contexts_folder(contexts, store, collection)
     budget = Budget(tokens=budget_tokens, seconds=budget_seconds)
-    with Collection.open(collection) as opened:
-        found = make_retriever(retriever, opened)
+    with open_sources(collection, retriever, searching if use_web else None, web_weight) as found:
         plain = encoding = reranker = None
         if extractive:
             pipeline: Pipeline = ExtractiveRead(found, top_k=top_k)
@@ -142,15 +171,23 @@ def ask(
                 mode = "auto" if contexts == "parallel" else contexts
                 ranks, _ = ranking_llm(method, plain, mode, states, prompt_folder)
                 reranker = make_reranker(method, ranks, prompt_folder, options)
-            pipeline = RetrieveAndRead(
-                found,
-                llm,
-                top_k=top_k,
-                prompts=prompt_folder,
-                reranker=reranker,
-                candidates=candidates,
-            )
-        if budget_seconds is not None:
+            reading: dict[str, Any] = {
+                "top_k": top_k,
+                "prompts": prompt_folder,
+                "reranker": reranker,
+                "candidates": candidates,
+            }
+            if use_web:
+                pipeline = SearchAndRead(
+                    found,
+                    llm,
+                    planner=SearchPlanner(mode=search_mode, prompts=prompt_folder),
+                    extractor=Extractor(prompts=prompt_folder) if extract else None,
+                    **reading,
+                )
+            else:
+                pipeline = RetrieveAndRead(found, llm, **reading)
+        if budget_seconds is not None and not use_web:
             # Loading models, the embedder too, is not part of the time for an answer.
             with working("loading what the search needs"):
                 found.search_many([question], top_k, where)
@@ -162,9 +199,9 @@ def ask(
             print_json(asdict(answer) | {"contexts": encoding})
             return
         began = time.perf_counter()
-        answer = _print_stream(pipeline.stream(question, where=where, budget=budget))
+        answer = print_stream(pipeline.stream(question, where=where, budget=budget))
         seconds = time.perf_counter() - began
-        _print_rest(replace(answer, notes=(*notes, *answer.notes)), seconds, encoding)
+        print_rest(replace(answer, notes=(*notes, *answer.notes)), seconds, encoding)
 
 
 def _allocated(
@@ -220,43 +257,3 @@ def _in_time(budget: Budget, pipeline: Pipeline, llm: LLM | None) -> tuple[Budge
         return budget, ()
     note = f"to be done in {budget.seconds:g} s, the model reads {limited.tokens} tokens at most"
     return limited, (note,)
-
-
-def _print_stream(events: Iterable[Event]) -> Answer:
-    """Print the reply as it is written, and the answer where it differs by more than numbers."""
-    from rag.core.events import Outcome, TextDelta
-    from rag.pipelines import metered
-
-    written = ""
-    for event in events:
-        if isinstance(event, TextDelta) and event.op.stage in ("read", "final"):
-            written += event.text
-            click.echo(event.text, nl=False)
-        elif isinstance(event, Outcome):
-            answer = metered(event)
-    if written:
-        click.echo()
-    unnumbered = _NUMBER.sub("", answer.text)
-    if unnumbered.split() != written.split():
-        click.echo(f"\nAnswer: {answer.text}" if written else answer.text)
-    return answer
-
-
-def _print_rest(answer: Answer, seconds: float, encoding: Encoding | None) -> None:
-    out = console()
-    if answer.citations:
-        out.print("\nSources", style="bold")
-    for each in answer.citations:
-        out.print(f"[{each.number}] {each.title or each.document_id}")
-        out.print(f"    {location(each)}")
-        out.print(f"    “{' '.join(each.quote.split())}”", style="italic")
-    for note in answer.notes:
-        out.print(f"note: {note}", style="yellow")
-    used = answer.usage
-    out.print(
-        f"\n{used.input_tokens} tokens read, {used.cached_tokens} of them from caches, "
-        f"{used.output_tokens} written, {seconds:.1f} s",
-        style="dim",
-    )
-    if encoding:
-        out.print(f"contexts: {encoding}", style="dim")

@@ -13,6 +13,9 @@ from rag.core.errors import (
     BudgetTooSmall,
     Cancelled,
     CollectionError,
+    EngineFailed,
+    FetchFailed,
+    FlowRefused,
     InputError,
     LoadError,
     MissingExtra,
@@ -33,6 +36,7 @@ class ExitCode(IntEnum):
     COLLECTION = 5
     BUDGET = 6
     PARTIAL = 7
+    WEB = 8
     INTERRUPTED = 130
 
 
@@ -46,6 +50,7 @@ Exit codes:
   5    a collection cannot be used or searched
   6    the budget does not suffice
   7    done in part: some files or items failed, and are named
+  8    the web cannot be searched, or a page of it not be fetched
   130  stopped by Ctrl-C; what was committed stays
 """
 
@@ -56,6 +61,9 @@ _BY_ERROR: tuple[tuple[type[RagError], ExitCode], ...] = (
     (ModelError, ExitCode.MODEL),
     (MissingExtra, ExitCode.MODEL),
     (CollectionError, ExitCode.COLLECTION),
+    (EngineFailed, ExitCode.WEB),
+    (FetchFailed, ExitCode.WEB),
+    (FlowRefused, ExitCode.WEB),
     (SearchFailed, ExitCode.COLLECTION),
     (BudgetExhausted, ExitCode.BUDGET),
     (BatchError, ExitCode.PARTIAL),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -41,6 +41,7 @@ class Source:
         paths: Files and folders.
         include: Patterns of files to take.
         exclude: Patterns of files to leave out.
+        sensitivity: The tags of documents that state none themselves.
 
     Attributes:
         wanted: The files to read, known once `documents` has begun.
@@ -50,6 +51,7 @@ class Source:
     paths: Sequence[Path]
     include: Sequence[str]
     exclude: Sequence[str]
+    sensitivity: Sequence[str] = ()
     wanted: set[Path] = field(default_factory=set, init=False)
     skipped: list[Skipped] = field(default_factory=list, init=False)
 
@@ -64,9 +66,16 @@ class Source:
             # A file of JSON Lines gives more than one item.
             progress("reading", number, max(number, len(found)))
             if isinstance(item, Document):
-                yield item
+                yield self._tagged(item)
             else:
                 self.skipped.append(item)
+
+    def _tagged(self, document: Document) -> Document:
+        if not self.sensitivity or "sensitivity" in document.metadata:
+            return document
+        return replace(
+            document, metadata={**document.metadata, "sensitivity": list(self.sensitivity)}
+        )
 
     def reasons(self) -> dict[str, list[Path]]:
         """Return what was skipped, by reason."""
@@ -114,6 +123,13 @@ def source_options(command: Command) -> Command:
             metavar="GLOB",
             help="Files and folders to leave out. Can be repeated.",
         ),
+        click.option(
+            "--sensitivity",
+            multiple=True,
+            metavar="TAG",
+            help="Who may learn of the documents, where they do not say so themselves: 'public', "
+            "or tags of your own; otherwise they are 'internal'. Can be repeated.",
+        ),
         click.option("--dry-run", is_flag=True, help="Count and estimate; write nothing."),
         quiet_option,
         json_option,
@@ -149,6 +165,7 @@ def create(
     paths: tuple[Path, ...],
     include: tuple[str, ...],
     exclude: tuple[str, ...],
+    sensitivity: tuple[str, ...],
     dry_run: bool,
     quiet: bool,
     as_json: bool,
@@ -162,7 +179,7 @@ def create(
     from rag.indexes import Collection
     from rag.models.registry import load_embedder
 
-    source = Source(paths, include, exclude)
+    source = Source(paths, include, exclude, sensitivity)
     began = time.perf_counter()
     with progress_bars(quiet) as progress, _resumable(collection):
         documents = source.documents(progress)
@@ -201,6 +218,7 @@ def add(
     paths: tuple[Path, ...],
     include: tuple[str, ...],
     exclude: tuple[str, ...],
+    sensitivity: tuple[str, ...],
     dry_run: bool,
     quiet: bool,
     as_json: bool,
@@ -210,7 +228,7 @@ def add(
     from rag.cli.estimate import estimate
     from rag.indexes import Collection
 
-    source = Source(paths, include, exclude)
+    source = Source(paths, include, exclude, sensitivity)
     began = time.perf_counter()
     with (
         progress_bars(quiet) as progress,

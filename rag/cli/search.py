@@ -89,14 +89,15 @@ def search(
         print_json(about | asdict(ranking))
     elif ranking.hits:
         for number, hit in enumerate(ranking.hits, start=1):
-            _print_hit(number, hit)
+            print_hit(number, hit)
         if encoding:
             click.echo(f"contexts: {encoding}")
     else:
         click.echo("nothing found")
 
 
-def _print_hit(number: int, hit: Hit) -> None:
+def print_hit(number: int, hit: Hit) -> None:
+    """Print a hit: its label, its scores and place, its text."""
     out = console()
     parts = ", ".join(f"{name} {score:.4g}" for name, score in hit.scores.items())
     out.print(f"{number}. {hit.passage.label or hit.passage.document_id}", style="bold")

@@ -220,7 +220,8 @@ class NextTokenScores(ModelCall):
 def _canonical(schema: str | Mapping[str, Any]) -> str:
     try:
         parsed = json.loads(schema) if isinstance(schema, str) else dict(schema)
-        text = json.dumps(parsed, sort_keys=True, allow_nan=False)
+        # In the order in which its properties are stated: in that order they are written.
+        text = json.dumps(parsed, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise InputError(f"json_schema is not JSON: {error}") from error
     if not isinstance(parsed, dict):

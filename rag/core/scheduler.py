@@ -22,7 +22,7 @@ from typing import Any
 
 from rag.core.answers import Answer
 from rag.core.budgets import Budget, Meter, Reservation
-from rag.core.errors import ProgramError
+from rag.core.errors import FetchFailed, ProgramError
 from rag.core.events import Finished, Outcome
 from rag.core.operations import LeafOp, Limited, Note, Remaining, Restricted, Together
 from rag.core.sensitivity import PUBLIC, Sensitivity
@@ -84,15 +84,17 @@ class Gather:
 
     Args:
         task: The task that waits.
-        results: What the members returned or raised, in order.
+        results: What the members returned, in order.
         missing: How many have not ended yet.
         single: Whether there is one member, whose result is handed on as it is.
+        errors: What members raised, by their places.
     """
 
     task: Task
     results: list[Any]
     missing: int
     single: bool = False
+    errors: dict[int, Exception] = field(default_factory=dict)
 
 
 @dataclass(slots=True, eq=False)
@@ -138,7 +140,7 @@ class Scheduler:
         self._meter = meter
         self._program_of = program_of
         self._context_window = context_window
-        self._ready: deque[tuple[Task, Any]] = deque()
+        self._ready: deque[tuple[Task, Any, Exception | None]] = deque()
         self._pending: list[Call] = []
         self._started = 0
 
@@ -200,7 +202,7 @@ class Scheduler:
                     raise request
                 call.meter.reserve(request, call.op.stage)
             except Exception as error:  # noqa: BLE001 # whatever it is, the program gets it
-                self._ready.append((call.task, error))
+                self._ready.append((call.task, None, error))
             else:
                 call.reservation = request
                 admitted.add(call)
@@ -213,16 +215,25 @@ class Scheduler:
         call.meter.settle(call.reservation, usage, call.op.stage)
         call.reservation = None
         if not isinstance(result, Exception):
-            if call.task.ceiling is not None:
-                result = call.op.below(result, call.task.ceiling)
-            call.task.sensitivity |= call.op.reads(result)
+            result = self._read(call, result)
         finished = Finished(call.op, result, usage)
         question = call.task.question
         if question.outcome is None:
             if question.traced:
                 question.trace.append(finished)
-            self._ready.append((call.task, result))
+            error = result if isinstance(result, Exception) else None
+            self._ready.append((call.task, result, error))
         return finished
+
+    def _read(self, call: Call, result: Any) -> Any:
+        """Return what a program gets to read of a result, and keep its tags."""
+        if call.task.ceiling is not None:
+            try:
+                result = call.op.below(result, call.task.ceiling)
+            except FetchFailed as error:
+                return error
+        call.task.sensitivity |= call.op.reads(result)
+        return result
 
     def abandon(self, calls: Iterable[Call], *, made: bool = True) -> None:
         """Meter calls that were never delivered.
@@ -258,7 +269,7 @@ class Scheduler:
             task.sensitivity = gather.task.sensitivity
             task.ceiling = gather.task.ceiling if ceiling is None else ceiling
         question.tasks.append(task)
-        self._ready.append((task, None))
+        self._ready.append((task, None, None))
 
     def _spawn_members(
         self,
@@ -275,18 +286,18 @@ class Scheduler:
             self._spawn(member, task.question, meter, path, gather, ceiling)
         task.spawned += 1
 
-    def _step(self, task: Task, value: Any) -> None:
+    def _step(self, task: Task, value: Any, error: Exception | None) -> None:
         if task.question.outcome is not None:
             return
         try:
-            if isinstance(value, Exception):
-                awaited = task.coroutine.throw(value)
+            if error is not None:
+                awaited = task.coroutine.throw(error)
             else:
                 awaited = task.coroutine.send(value)
         except StopIteration as stop:
             self._finish(task, stop.value)
-        except Exception as error:  # noqa: BLE001 # whatever it is, the caller gets it
-            self._finish(task, error)
+        except Exception as raised:  # noqa: BLE001 # whatever it is, the caller gets it
+            self._finish(task, None, raised)
         else:
             self._handle(task, awaited)
 
@@ -295,7 +306,7 @@ class Scheduler:
             case Together(members) if members:
                 self._spawn_members(task, members, task.meter)
             case Together():
-                self._ready.append((task, ()))
+                self._ready.append((task, (), None))
             case Limited(program, budget):
                 meter = Meter(budget, task.meter, task.meter.clock)
                 self._spawn_members(task, [program], meter, single=True)
@@ -304,10 +315,10 @@ class Scheduler:
                 lower = ceiling if task.ceiling is None else ceiling & task.ceiling
                 self._spawn_members(task, [program], task.meter, single=True, ceiling=lower)
             case Remaining():
-                self._ready.append((task, task.meter.allowance(self._context_window)))
+                self._ready.append((task, task.meter.allowance(self._context_window), None))
             case Note(text):
                 task.question.notes[text] = None
-                self._ready.append((task, None))
+                self._ready.append((task, None, None))
             case LeafOp():
                 self._call(task, awaited)
             case _:
@@ -315,36 +326,36 @@ class Scheduler:
                     f"a program awaited {awaited!r}; inside a program await only operations of "
                     "rag.core and other programs"
                 )
-                self._ready.append((task, error))
+                self._ready.append((task, None, error))
 
     def _call(self, task: Task, op: LeafOp[Any]) -> None:
         try:
             program = self._program_of(op)
         except Exception as error:  # noqa: BLE001 # whatever it is, the program gets it
-            self._ready.append((task, error))
+            self._ready.append((task, None, error))
             return
         if program is None:
             self._pending.append(Call(op, task))
         else:
             self._spawn_members(task, [program], task.meter, single=True)
 
-    def _finish(self, task: Task, result: Any) -> None:
+    def _finish(self, task: Task, value: Any, error: Exception | None = None) -> None:
         task.question.tasks.remove(task)
         gather = task.gather
-        if isinstance(result, Answer):
-            result = replace(result, sensitivity=task.sensitivity)
+        if isinstance(value, Answer):
+            value = replace(value, sensitivity=task.sensitivity)
         if gather is None:
-            failed = isinstance(result, Exception)
-            value, error = (None, result) if failed else (result, None)
             self._end(task.question, value, error, task.sensitivity)
             return
         gather.task.sensitivity |= task.sensitivity
-        gather.results[task.path[-1]] = result
+        gather.results[task.path[-1]] = value
+        if error is not None:
+            gather.errors[task.path[-1]] = error
         gather.missing -= 1
         if gather.missing == 0:
-            errors = [each for each in gather.results if isinstance(each, Exception)]
+            first = gather.errors[min(gather.errors)] if gather.errors else None
             results = gather.results[0] if gather.single else tuple(gather.results)
-            self._ready.append((gather.task, errors[0] if errors else results))
+            self._ready.append((gather.task, results, first))
 
     def _end(
         self, question: Question, value: Any, error: Exception | None, read: Sensitivity

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from rag.core.budgets import Reservation
+from rag.core.errors import FetchFailed
 from rag.core.filters import Where
 from rag.core.hits import Hit
 from rag.core.operations import LeafOp
@@ -150,6 +151,17 @@ class Fetch(LeafOp[Page]):
     def reads(cls, result: Page) -> Sensitivity:
         """Return the page's tags."""
         return sensitivity_of(result.document.metadata)
+
+    @classmethod
+    def below(cls, result: Page, ceiling: Sensitivity) -> Page:
+        """Return a page that is no more sensitive than a ceiling.
+
+        Raises:
+            FetchFailed: It is.
+        """
+        if cls.reads(result) <= ceiling:
+            return result
+        raise FetchFailed(result.url, "address", "it is more sensitive than this program may read")
 
     @classmethod
     def discloses(cls, backend: Fetcher) -> Sensitivity:

@@ -41,7 +41,8 @@ FetchFailure = Literal[
 ]
 """Why a page could not be fetched:
 
-- address: it is on a private, loopback, link-local or otherwise special address;
+- address: it is on a private, loopback, link-local or otherwise special address, or is more
+  sensitive than the program that fetches it may read;
 - content_type: it is something that is not read, such as an image;
 - offline: the network is off limits (RAG_OFFLINE);
 - redirects: it redirects too often, in a circle, or nowhere;

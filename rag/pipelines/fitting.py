@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from rag.core.budgets import Allowance
 from rag.core.generation import Prompt, Sampling
 from rag.core.operations import CountTokens, Remaining
+from rag.core.protocols import LLM
 
 _MARGIN = 16
 """Tokens by which a prompt grows from call to call beside what was written: beginnings of lines."""
 
 
 async def contexts_that_fit(
-    render: Callable[[int], Prompt], count: int, sampling: Sampling, *, calls: int = 1
+    render: Callable[[int], Prompt],
+    count: int,
+    sampling: Sampling,
+    *,
+    calls: int = 1,
+    llm: LLM | None = None,
 ) -> int:
     """Return how many contexts, most important first, a prompt can hold; 0 if not even one.
 
@@ -23,8 +30,11 @@ async def contexts_that_fit(
         sampling: How the reply will be generated; its `max_tokens` need room in the window.
         calls: Calls that what is left has to do for, if so many may still be made. All but the
             first read what was written before, too.
+        llm: The model that reads; the engine's unless given.
     """
     left = await Remaining()
+    if llm is not None:
+        left = replace(left, context_window=llm.context_window)
     if left.calls is not None:
         calls = max(1, min(calls, left.calls))
     limit = _limit(left, sampling, calls)
@@ -33,7 +43,7 @@ async def contexts_that_fit(
     fits, too_many = 0, count + 1
     probe = count
     while too_many - fits > 1:
-        if await CountTokens(render(probe)) <= limit:
+        if await CountTokens(render(probe), llm) <= limit:
             fits = probe
         else:
             too_many = probe

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from rag.core.answers import Answer
-from rag.core.budgets import Budget
+from rag.core.budgets import Allowance, Budget
 from rag.core.errors import BudgetExhausted
 from rag.core.filters import Where
 from rag.core.generation import Prompt, Reply, Sampling
@@ -70,11 +70,34 @@ class RetrieveAndRead(Pipeline):
 
     async def program(self, question: str, where: Where | None = None) -> Answer:
         """Search, rerank, fit, read, cite."""
-        ranking = await self._find(question, where)
-        hits = ranking.hits
+        hits = await Search(question, self.wanted, where)
         if not hits:
             return Answer(NOTHING_FOUND, supported=False, notes=("the search found nothing",))
-        notes = ranking.shortfalls
+        ranking = await self.chosen(question, hits)
+        return await self.read(question, ranking.hits, ranking.shortfalls)
+
+    @property
+    def wanted(self) -> int:
+        """Passages to search for."""
+        return self.top_k if self.reranker is None else max(self.top_k, self.candidates)
+
+    async def chosen(self, question: str, hits: Sequence[Hit]) -> Ranking:
+        """Return the passages to read, best first, out of those that were found."""
+        if self.reranker is None:
+            return Ranking(tuple(hits[: self.top_k]))
+        program = self.reranker.program(question, hits, self.top_k)
+        ranking: Ranking = await Limited(program, half(await Remaining()))
+        return ranking
+
+    async def read(self, question: str, hits: Sequence[Hit], notes: Sequence[str] = ()) -> Answer:
+        """Answer from passages: fit, read, cite.
+
+        Args:
+            question: The question.
+            hits: The passages, best first; at least one.
+            notes: What fell short on the way to them.
+        """
+        notes = list(notes)
 
         def render(count: int) -> Prompt:
             return self.template.render(question, hits[:count])
@@ -94,19 +117,15 @@ class RetrieveAndRead(Pipeline):
         numbered = "{number}" in self.template.context
         return _answer(question, reply, hits[:shown], notes, numbered=numbered)
 
-    async def _find(self, question: str, where: Where | None) -> Ranking:
-        if self.reranker is None:
-            return Ranking(tuple(await Search(question, self.top_k, where)))
-        hits = await Search(question, max(self.top_k, self.candidates), where)
-        left = await Remaining()
-        half = Budget(
-            None if left.tokens is None else left.tokens // 2,
-            None if left.calls is None else left.calls // 2,
-            None if left.seconds is None else left.seconds / 2,
-            None if left.cost is None else left.cost / 2,
-        )
-        ranking: Ranking = await Limited(self.reranker.program(question, hits, self.top_k), half)
-        return ranking
+
+def half(left: Allowance) -> Budget:
+    """Return half of what is left: something to read with stays."""
+    return Budget(
+        None if left.tokens is None else left.tokens // 2,
+        None if left.calls is None else left.calls // 2,
+        None if left.seconds is None else left.seconds / 2,
+        None if left.cost is None else left.cost / 2,
+    )
 
 
 def _answer(

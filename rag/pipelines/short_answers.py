@@ -15,6 +15,12 @@ from rag.core.operations import Generate
 from rag.pipelines.citations import cite, without_citations
 
 NOT_STATED = "no passage states the answer in words"
+# A bare one, or one with what Markdown puts around it. What begins with // leads somewhere, too.
+_ADDRESS = r"(?:[a-z][a-z0-9+.-]*:)?//[^\s)>\]\"']+"
+_URL = re.compile(
+    rf"!?\[(?P<label>[^\]]*)\]\(\s*<?(?P<linked>{_ADDRESS})[^)\n]*\)|(?P<bare>{_ADDRESS})",
+    re.IGNORECASE,
+)
 _ANNOUNCED = re.compile(r"^\s*answer\s*:", re.IGNORECASE)
 
 
@@ -58,6 +64,9 @@ def short_answer(
 ) -> Answer:
     """Return an answer whose text is the model's own, with citations where passages state it.
 
+    URLs that no passage has are left out: a page may have talked the model into writing what it
+    read elsewhere into one, which a reader's program would ask for when it shows the answer.
+
     Other than a sentence, an answer of a few words stays when nothing supports it: 'yes' stands in
     no passage. Then it is not `supported`, and its notes say so.
 
@@ -70,7 +79,10 @@ def short_answer(
         confidence: How likely the model found it.
     """
     # Numbers that the model wrote refer to nothing: passages have none.
-    written = without_citations(_ANNOUNCED.sub("", text)).strip()
+    written, urls = _without_foreign_urls(_ANNOUNCED.sub("", text), hits)
+    written = without_citations(written).strip()
+    if urls:
+        notes = (*notes, f"URLs left out of the answer, since no passage has them: {urls}")
     cited = cite(written, question, hits, numbered=False)
     numbers = "".join(f" [{each.number}]" for each in cited.citations)
     reasons = (*notes,) if cited.citations else (*notes, NOT_STATED)
@@ -85,3 +97,18 @@ def short_answer(
         steps=tuple(steps),
         confidence=confidence,
     )
+
+
+def _without_foreign_urls(text: str, hits: Sequence[Hit]) -> tuple[str, int]:
+    """Return a text without the URLs that no passage has, and how many those were."""
+    shown = [part for hit in hits for part in (hit.passage.indexed_text, hit.passage.uri)]
+    left_out = 0
+
+    def kept(match: re.Match[str]) -> str:
+        nonlocal left_out
+        if any((match["linked"] or match["bare"]) in part for part in shown):
+            return match[0]
+        left_out += 1
+        return match["label"] or ""
+
+    return _URL.sub(kept, text), left_out

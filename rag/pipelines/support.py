@@ -11,22 +11,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import pairwise
-from typing import Any
 
 from rag.core.hits import Hit
 from rag.text.sentences import sentence_spans
+from rag.text.stems import stems
 
 ENOUGH = 0.6
 """Share of a claim's own words that a sentence must have to support it."""
 
-_STOP_WORDS = frozenset(
-    "a about all also an and any are as at be because been but by can could did do does for from "
-    "had has have he her his how i if in into is it its itself may more most must no not of on or "
-    "other our she should so some such than that the their them then there these they this those "
-    "to was we were what when where which while who whom whose why will with would you your".split()
-)
 _WORD = re.compile(r"\w+")
 _NAME = re.compile(r"(?<!^)\b[A-Z]\w*|\w*[\d_]\w*|\w*[A-Z]\w*[A-Z]\w*")
 _NEGATION = re.compile(
@@ -54,24 +47,9 @@ class Sentence:
     negated: bool
 
 
-@lru_cache(maxsize=1)
-def _analyzer() -> Any:
-    import tantivy
-
-    builder = tantivy.TextAnalyzerBuilder(tantivy.Tokenizer.regex(r"\w+"))
-    for each in (
-        tantivy.Filter.lowercase(),
-        tantivy.Filter.ascii_fold(),
-        tantivy.Filter.stemmer("english"),
-    ):
-        builder = builder.filter(each)
-    return builder.build()
-
-
 def content_stems(text: str) -> frozenset[str]:
     """Return the stems of the words that carry meaning."""
-    words = (word for word in _WORD.findall(text) if word.lower() not in _STOP_WORDS)
-    return frozenset(_analyzer().analyze(" ".join(words)))
+    return frozenset(stems(text, content_only=True))
 
 
 def sentences(hits: Sequence[Hit]) -> list[Sentence]:

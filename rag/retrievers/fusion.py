@@ -11,8 +11,10 @@ Fusion = Callable[[Sequence[Sequence[Hit]]], list[Hit]]
 """Makes one ranking of several of the same query."""
 
 
-def reciprocal_rank_fusion(rankings: Sequence[Sequence[Hit]], k: int = 60) -> list[Hit]:
-    """Rank passages by the sum of 1 / (k + rank) over the rankings that hold them.
+def reciprocal_rank_fusion(
+    rankings: Sequence[Sequence[Hit]], k: int = 60, weights: Sequence[float] | None = None
+) -> list[Hit]:
+    """Rank passages by the sum of weight / (k + rank) over the rankings that hold them.
 
     Cormack, Clarke and Büttcher, 'Reciprocal Rank Fusion outperforms Condorcet and individual
     Rank Learning Methods' (SIGIR 2009).
@@ -20,14 +22,22 @@ def reciprocal_rank_fusion(rankings: Sequence[Sequence[Hit]], k: int = 60) -> li
     Args:
         rankings: Hits of the same query, best first; any may be empty.
         k: How little the first ranks stand out.
+        weights: A weight for each ranking; None gives each 1.
 
     Returns:
         Every passage once, best first, equal scores by passage id, with the scores and ranks of
         all its hits.
+
+    Raises:
+        InputError: There is not one weight for each ranking.
     """
+    weights = _checked([1.0] * len(rankings) if weights is None else weights, rankings)
     return _fuse(
         rankings,
-        ([1 / (k + rank) for rank in range(1, len(ranking) + 1)] for ranking in rankings),
+        (
+            [weight / (k + rank) for rank in range(1, len(ranking) + 1)]
+            for ranking, weight in zip(rankings, weights, strict=True)
+        ),
     )
 
 
@@ -50,10 +60,8 @@ def weighted_fusion(
     Raises:
         InputError: There is not one weight for each ranking.
     """
-    if weights is None:
-        weights = [1 / len(rankings) for _ in rankings]
-    if len(weights) != len(rankings):
-        raise InputError(f"{len(rankings)} rankings need as many weights, not {len(weights)}")
+    equal = [1 / len(rankings) for _ in rankings]
+    weights = _checked(equal if weights is None else weights, rankings)
     return _fuse(
         rankings,
         (
@@ -61,6 +69,12 @@ def weighted_fusion(
             for ranking, weight in zip(rankings, weights, strict=True)
         ),
     )
+
+
+def _checked(weights: Sequence[float], rankings: Sequence[Sequence[Hit]]) -> Sequence[float]:
+    if len(weights) != len(rankings):
+        raise InputError(f"{len(rankings)} rankings need as many weights, not {len(weights)}")
+    return weights
 
 
 def _scaled(ranking: Sequence[Hit]) -> list[float]:

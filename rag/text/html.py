@@ -1,55 +1,96 @@
 """HTML pages.
 
-trafilatura says what the main text of a page is; the page's own elements, read with Beautiful
-Soup, say how it is built. trafilatura alone drops headings and lists of pages that have no
-article element, as documentation often has none.
+trafilatura says what the main text of a page is; the page's own elements say how it is built.
+trafilatura alone drops headings and lists of pages that have no article element, as documentation
+often has none. Both are given one tree, without what the page does not show.
 """
 
 from __future__ import annotations
 
 import logging
 import re
+from collections import Counter
+from typing import NamedTuple
 
-from bs4 import BeautifulSoup
+from bs4.dammit import EncodingDetector
+from lxml.etree import ErrorTypes, ParserError, strip_tags
+from lxml.html import HtmlElement, HTMLParser, document_fromstring
 from trafilatura import bare_extraction
 
-from rag.core.documents import Scalar
 from rag.text.content import Content
 from rag.text.encoding import decode
-from rag.text.html_markdown import Block, join, render
+from rag.text.hidden import drop_hidden
+from rag.text.html_facts import facts, title
+from rag.text.html_markdown import Anchor, Block, join, render
 
 # It warns of every page that it finds nothing on; the fallback handles those.
 logging.getLogger("trafilatura").addHandler(logging.NullHandler())
 
-_CHARSET = re.compile(rb"""(?:charset|encoding)\s*=\s*["']?\s*([\w-]+)""", re.IGNORECASE)
+# Encodings are named in the beginning (WHATWG HTML, 13.2.3.2), and are costly to look for.
+_PRESCAN = 2048
 _XML_DECLARATION = re.compile(r"\s*<\?xml[^>]*\?>")
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 _MODIFIED = re.compile(r"(?:this page )?(?:was )?last (?:modified|updated)\b.{,80}", re.IGNORECASE)
-_DATE_FIELDS = ("article:published_time", "date", "dcterms.date", "DC.date", "dc.date.issued")
+# They leave no mark in the text. Without them pages have fewer elements to walk, and those that
+# never close them are not nested deeply.
+_INLINE = (
+    "abbr b bdi bdo big cite del dfn em font i ins kbd mark nobr q s samp small strong sub sup tt "
+    "u var"
+).split()
 # A shorter block, such as a menu entry, may occur in the main text by chance.
 _TELLING = 25
 
 
+class HtmlPage(NamedTuple):
+    """What a page says and where it leads.
+
+    Attributes:
+        content: Its main text as Markdown, title and facts.
+        anchors: The links of the main text, in order.
+        base: What these start from where that is not the page's own address; '' where it is.
+    """
+
+    content: Content
+    anchors: list[Anchor]
+    base: str
+
+
 def read_html(data: bytes) -> Content:
+    """Read the main text of a page as Markdown; see `read_markup`.
+
+    Raises:
+        ValueError: The bytes are not text, or there is nothing in them.
+    """
+    return read_markup(decode(data, declared_encoding(data))).content
+
+
+def declared_encoding(data: bytes) -> str | None:
+    """Return the encoding that a page's own markup names; None where it names none."""
+    declared: str | None = EncodingDetector.find_declared_encoding(data[:_PRESCAN], is_html=True)
+    # What can be read byte by byte cannot be in UTF-16 or UTF-32.
+    return None if declared and declared.startswith(("utf-16", "utf-32")) else declared
+
+
+def read_markup(markup: str) -> HtmlPage:
     """Read the main text of a page as Markdown.
 
     The text runs from the first to the last block that trafilatura takes for main text, with
     all that the page shows between them. What leads up to the first, as far as the top heading
     or a menu, belongs to it too, and so does the rest of a list that the last is in. On a page
     where trafilatura finds nothing, the text is all that the page shows outside navigation,
-    forms and footers, and metadata has `extraction: 'fallback'`.
+    forms and footers, and metadata has `extraction: 'fallback'`. What the page hides is in none.
 
     Raises:
-        ValueError: The bytes are not text.
+        ValueError: There is nothing in it, or its elements are nested too deeply.
     """
-    declared = _CHARSET.search(data[:2048])
-    markup = decode(data, declared[1].decode() if declared else None)
-    markup = _XML_DECLARATION.sub("", markup, count=1)
-    # The line break keeps Beautiful Soup from taking a short text for a file name.
-    soup = BeautifulSoup(f"\n{markup}", "lxml")
-    blocks = [block for block in render(soup) if not _is_contents(block)]
-    main = _main(blocks, markup)
-    metadata: dict[str, Scalar | list[Scalar]] = {"format": "html", **_facts(soup)}
+    tree = _parse(markup)
+    metadata = {"format": "html", **facts(tree)}
+    drop_hidden(tree)
+    strip_tags(tree, *_INLINE)
+    for code in tree.iter("pre"):
+        strip_tags(code, "span")
+    blocks = [block for block in render(tree) if not _is_contents(block)]
+    main = _main(blocks, tree)
     if not main:
         metadata["extraction"] = "fallback"
         main = blocks
@@ -57,25 +98,63 @@ def read_html(data: bytes) -> Content:
         modified = _DATE.search(main.pop().text)
         if modified:
             metadata.setdefault("date", modified[0])
-    return Content(join(main), _title(soup), metadata)
-
-
-def _main(blocks: list[Block], markup: str) -> list[Block]:
-    """Return the blocks from the first to the last of the main text; none if there is none."""
-    found = bare_extraction(
-        markup, fast=True, include_comments=False, output_format="xml", with_metadata=False
+    base = tree.find(".//base[@href]")
+    return HtmlPage(
+        Content(join(main), title(tree), metadata),
+        [anchor for block in main for anchor in block.anchors],
+        "" if base is None else base.get("href"),
     )
+
+
+def _parse(markup: str) -> HtmlElement:
+    declaration = _XML_DECLARATION.match(markup)
+    data = markup[declaration.end() if declaration else 0 :].encode("utf-8", "replace")
+    # Past its usual limits, made against XML bombs that HTML has none of, libxml2 drops text.
+    parser = HTMLParser(encoding="utf-8", remove_comments=True, remove_pis=True, huge_tree=True)
+    try:
+        tree = document_fromstring(data, parser=parser)
+    except ParserError as error:
+        raise ValueError("no text in it") from error
+    if any(entry.type == ErrorTypes.ERR_RESOURCE_LIMIT for entry in parser.error_log):
+        raise ValueError("nested too deeply")
+    return tree
+
+
+def _main(blocks: list[Block], tree: HtmlElement) -> list[Block]:
+    """Return the blocks from the first to the last of the main text; none if there is none."""
+    found = bare_extraction(tree, include_comments=False, output_format="xml")
     if found is None or found.body is None:
         return []
     main = _squeeze(" ".join(found.body.itertext()))
+    texts = [_squeeze(block.text) for block in blocks]
+    times = Counter(texts)
+
+    def is_main(text: str) -> bool:
+        # What menus and footers repeat, such as the headline, does not tell where the text is.
+        return len(text) >= _TELLING and times[text] <= main.count(text)
+
     order = range(len(blocks))
-    first = next((i for i in order if _is_main(blocks[i], main)), None)
-    last = next((i for i in reversed(order) if _is_main(blocks[i], main)), None)
+    first = next((i for i in order if is_main(texts[i])), None)
+    last = next((i for i in reversed(order) if is_main(texts[i])), None)
     if first is None or last is None:
         return []
-    while last + 1 < len(blocks) and blocks[last].tight and blocks[last + 1].tight:
-        last += 1
-    return blocks[_lead(blocks, first) : last + 1]
+    return blocks[_lead(blocks, first) : _rest(blocks, texts, main, last)]
+
+
+def _rest(blocks: list[Block], texts: list[str], main: str, last: int) -> int:
+    """Return where the main text ends.
+
+    Blocks too short to tell belong to it, the rest of a list, and a list that a colon announces.
+    """
+    end = main.rindex(texts[last]) + len(texts[last])
+    for i in range(last + 1, len(blocks)):
+        if main.startswith(texts[i], end):
+            end += len(texts[i])
+        elif not (blocks[i].tight and (blocks[last].tight or texts[last].endswith(":"))):
+            break
+        if not blocks[i].heading:
+            last = i
+    return last + 1
 
 
 def _lead(blocks: list[Block], first: int) -> int:
@@ -92,11 +171,6 @@ def _lead(blocks: list[Block], first: int) -> int:
     return lead
 
 
-def _is_main(block: Block, main: str) -> bool:
-    text = _squeeze(block.text)
-    return len(text) >= _TELLING and text in main
-
-
 def _is_contents(block: Block) -> bool:
     """Say whether a block is an entry of the page's table of contents: it repeats a heading."""
     return block.contents > 0.8 * len(block.text)
@@ -104,22 +178,3 @@ def _is_contents(block: Block) -> bool:
 
 def _squeeze(text: str) -> str:
     return "".join(text.split())
-
-
-def _title(soup: BeautifulSoup) -> str:
-    for name in ("title", "h1"):
-        element = soup.find(name)
-        if element and (text := " ".join(element.get_text().split())):
-            return text
-    return ""
-
-
-def _facts(soup: BeautifulSoup) -> dict[str, Scalar]:
-    facts: dict[str, Scalar] = {}
-    if soup.html and (language := soup.html.get("lang") or soup.html.get("xml:lang")):
-        facts["language"] = str(language)
-    for field in soup.find_all("meta", content=_DATE):
-        if field.get("property", field.get("name")) in _DATE_FIELDS:
-            facts["date"] = str(field["content"])[:10]
-            break
-    return facts

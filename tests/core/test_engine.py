@@ -174,6 +174,17 @@ def test_every_member_ends_before_the_first_error_is_raised() -> None:
     assert llm.read == ["a"]
 
 
+def test_an_error_that_is_returned_is_a_value() -> None:
+    async def member() -> Exception:
+        return ValueError("kept")
+
+    async def program() -> tuple[Exception, ...]:
+        one = await Limited(member(), Budget())
+        return (one, *await together(member(), member()))
+
+    assert [str(each) for each in Engine().run(program())] == ["kept"] * 3
+
+
 def test_a_program_that_meets_its_budget_can_still_answer() -> None:
     async def keep_asking() -> list[str]:
         replies: list[str] = []

@@ -47,9 +47,15 @@ def test_sampling_that_no_backend_can_follow(values: dict[str, object], named: s
         Sampling(**values)
 
 
+def test_a_schema_keeps_the_order_of_its_properties() -> None:
+    properties = {"verdict": {"type": "boolean"}, "because": {"type": "string"}}
+    schema = Sampling(json_schema={"type": "object", "properties": properties}).schema
+    assert list(schema["properties"]) == ["verdict", "because"]
+
+
 def test_a_schema_can_be_given_as_text_or_mapping() -> None:
     mapping = Sampling(json_schema={"type": "object", "properties": {}})
-    text = Sampling(json_schema='{"properties": {},  "type": "object"}')
+    text = Sampling(json_schema='{"type":  "object", "properties": {}}')
     assert mapping == text
     assert hash(mapping) == hash(text)
     assert mapping.schema == {"type": "object", "properties": {}}

