@@ -254,7 +254,6 @@ PUBLIC = {
         "CrossEncoderReranker",
         "FirstTokenRanker",
         "FullRanking",
-        "LikelihoodFactors",
         "ListwiseReranker",
         "METHODS",
         "PermutationRanker",
@@ -268,7 +267,6 @@ PUBLIC = {
         "WindowOrder",
         "WindowRanker",
         "YesNo",
-        "likelihood_factors",
         "load_reranker",
     ],
     "rag.retrievers": [

@@ -7,7 +7,6 @@ asking: `SlidingWindow(FirstTokenRanker(llm))`.
 from rag.rerankers.base import Reranker
 from rag.rerankers.cross_encoder import CrossEncoderReranker
 from rag.rerankers.first_token import FirstTokenRanker
-from rag.rerankers.likelihood import LikelihoodFactors, likelihood_factors
 from rag.rerankers.listwise import ListwiseReranker
 from rag.rerankers.permutation import PermutationRanker
 from rag.rerankers.pointwise import PointwiseReranker, QueryLikelihood, YesNo
@@ -23,7 +22,6 @@ __all__ = [
     "CrossEncoderReranker",
     "FirstTokenRanker",
     "FullRanking",
-    "LikelihoodFactors",
     "ListwiseReranker",
     "PermutationRanker",
     "PointwiseReranker",
@@ -36,6 +34,5 @@ __all__ = [
     "WindowOrder",
     "WindowRanker",
     "YesNo",
-    "likelihood_factors",
     "load_reranker",
 ]
