@@ -9,8 +9,8 @@ pages of other questions distract) and returns them shuffled; half of them are r
 
 `WebRetriever` ranks by all signals together ('mixed') and by each alone. The table has, over the
 first `top_k` passages: the share of the relevant pages that are among them, and how good the
-answers are that quote sentences of them (`ExtractiveRead`) or that a model reads from them
-(`RetrieveAndRead`, of the first `--asked` questions). In brackets is the p-value of the paired
+answers are that quote sentences of them (`ExtractiveRead`) or that a model reads from them (`DRAG`
+without examples, of the first `--asked` questions). In brackets is the p-value of the paired
 randomisation test against the mixed order.
 """
 
@@ -22,17 +22,19 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 
-from rag import ExtractiveRead, RetrieveAndRead, load_embedder, load_llm
+from rag import DRAG, Allocation, ExtractiveRead, load_embedder, load_llm
 from rag.core.documents import Document
 from rag.core.progress import Progress, silent
 from rag.core.protocols import LLM, Embedder, Vectors
 from rag.evaluation import RetrievalDataset, evaluate_answers, read_dataset
 from rag.evaluation.datasets import Query
 from rag.evaluation.significance import compare
+from rag.models.cached_llm import CachedLLM
 from rag.retrievers.mixed_ranking import MixedWeights
 from rag.retrievers.remembered import RememberedRetriever
 from rag.retrievers.web import WebRetriever
@@ -168,7 +170,7 @@ def values(
         "quotes: accuracy": quoted["accuracy"],
     }
     if llm is not None:
-        reader = RetrieveAndRead(retriever, llm, top_k=args.top_k)
+        reader = DRAG(retriever, llm, allocation=Allocation(args.top_k))
         answers = evaluate_answers(queries[: args.asked], reader).values
         measured |= {"model: F1": answers["F1"], "model: accuracy": answers["accuracy"]}
     return measured
@@ -201,7 +203,14 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
 
-    llm = load_llm(args.llm) if args.llm else None
+    with TemporaryDirectory() as scratch:
+        # Orders often agree on what is read; then the model is asked once.
+        llm = CachedLLM(load_llm(args.llm), Path(scratch) / "replies") if args.llm else None
+        run(args, llm)
+
+
+def run(args: argparse.Namespace, llm: LLM | None) -> None:
+    """Measure all folders, and print."""
     rows = []
     for folder in args.folders:
         dataset = read_dataset(folder)

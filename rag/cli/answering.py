@@ -27,7 +27,7 @@ def print_stream(events: Iterable[Event]) -> Answer:
 
     written = ""
     for event in events:
-        if isinstance(event, TextDelta) and event.op.stage in ("read", "final"):
+        if isinstance(event, TextDelta) and event.op.stage in ("read", "final", "answer"):
             written += event.text
             click.echo(event.text, nl=False)
         elif isinstance(event, Outcome):
@@ -62,6 +62,6 @@ def print_rest(answer: Answer, seconds: float, encoding: Encoding | None) -> Non
     )
     if used.fetches:
         label = "" if answer.sensitivity is None else f", answer {named(answer.sensitivity)}"
-        out.print(f"{used.searches} searches, {used.fetches} pages fetched{label}", style="dim")
+        out.print(f"searches {used.searches}, pages fetched {used.fetches}{label}", style="dim")
     if encoding:
         out.print(f"contexts: {encoding}", style="dim")

@@ -179,11 +179,13 @@ def check_cache() -> Iterator[Check]:
 
 
 def check_extras() -> Iterator[Check]:
-    """Look for what reads and writes the optional file formats."""
+    """Look for what optional formats and sources need."""
     for extra, package, purpose in (
         ("pdf", "pypdfium2", "PDF files"),
         ("docx", "python-docx", "DOCX files"),
         ("parquet", "pyarrow", "export and import"),
+        ("web", "protego", "pages of the web"),
+        ("ddgs", "ddgs", "searching the web without a key"),
     ):
         version = _installed(package)
         if version:

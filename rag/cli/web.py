@@ -57,7 +57,7 @@ def search(
         print_hit(number, hit)
     used = ranking.usage
     click.echo(
-        f"{used.searches} searches, {used.fetches} pages, {seconds:.1f} s"
+        f"searches {used.searches}, pages {used.fetches}; {seconds:.1f} s"
         if ranking.hits
         else "nothing found"
     )

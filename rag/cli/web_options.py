@@ -58,6 +58,7 @@ class Searching:
         time_range: How old pages may be; None for any age.
         results: Results to ask each engine for.
         pages: Pages to read.
+        per_domain: Of these, pages of one registered domain.
         fetching: How they are fetched.
     """
 
@@ -65,6 +66,7 @@ class Searching:
     time_range: TimeRange | None
     results: int
     pages: int
+    per_domain: int
     fetching: Fetching
 
     @contextmanager
@@ -86,6 +88,7 @@ class Searching:
                 embedder,
                 results=self.results,
                 pages=self.pages,
+                per_domain=self.per_domain,
                 time_range=self.time_range,
             )
 
@@ -132,6 +135,13 @@ _SEARCHING = (
         show_default=True,
         help="Pages to fetch and read.",
     ),
+    click.option(
+        "--per-domain",
+        type=click.IntRange(min=1),
+        default=2,
+        show_default=True,
+        help="Of these, pages of one registered domain.",
+    ),
 )
 
 
@@ -161,10 +171,11 @@ def searching_options(command: Command) -> Any:
         time_range: TimeRange | None,
         results: int,
         pages: int,
+        per_domain: int,
         fetching: Fetching,
         **others: Any,
     ) -> Any:
-        searching = Searching(engines, time_range, results, pages, fetching)
+        searching = Searching(engines, time_range, results, pages, per_domain, fetching)
         return command(*args, searching=searching, **others)
 
     return _with(_SEARCHING, fetching_options(wrapped))

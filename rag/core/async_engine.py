@@ -14,7 +14,8 @@ from rag.core.errors import Cancelled
 from rag.core.events import Event, Outcome, Started
 from rag.core.execution import Backends
 from rag.core.protocols import LLM, Retriever
-from rag.core.scheduler import Call, Question, Scheduler
+from rag.core.scheduler import Scheduler
+from rag.core.tasks import Call, Question
 from rag.core.usage import Usage
 
 T = TypeVar("T")

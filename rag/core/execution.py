@@ -18,9 +18,9 @@ from rag.core.errors import (
 from rag.core.events import TextDelta
 from rag.core.operations import Generate, LeafOp, Program
 from rag.core.protocols import LLM, Retriever
-from rag.core.scheduler import Call
 from rag.core.search_operations import Search
 from rag.core.sensitivity import named
+from rag.core.tasks import Call
 from rag.core.usage import Prices, Usage
 
 _REFUSED = (ContextOverflow, InputError, Unsupported)

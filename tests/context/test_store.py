@@ -99,7 +99,12 @@ def test_a_writer_that_is_killed_leaves_nothing_that_is_used(tmp_path: Path) -> 
     assert not partial.exists()
 
 
-@pytest.mark.parametrize("wait", [0.0, 0.003, 0.01])
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    "wait", [pytest.param(0.0, marks=SLOW), 0.003, pytest.param(0.01, marks=SLOW)]
+)
 def test_a_writer_may_be_killed_at_any_moment(tmp_path: Path, wait: float) -> None:
     ours, theirs = PROCESSES.Pipe()
     writer = PROCESSES.Process(target=write, args=(tmp_path, range(10_000), theirs))

@@ -52,6 +52,8 @@ class TestEcho(LLMConformance):
         return self.cached
 
 
+# Both halves run by themselves too: the model in its own tests, the cache around an echo above.
+@pytest.mark.slow
 class TestSmolLM2(LLMConformance):
     @pytest.fixture(autouse=True)
     def _around(self, smollm2: TransformersLLM, path: Path) -> None:
