@@ -69,7 +69,7 @@ def test_a_missing_extra_is_a_warning_with_its_name(monkeypatch: pytest.MonkeyPa
     findings = list(checks.check_extras())
     assert {each.severity for each in findings} == {"warning"}
     assert [each.next_step for each in findings] == [
-        f"pip install 'ragmeter[{extra}]'" for extra in ("pdf", "docx", "parquet")
+        f"pip install 'ragmeter[{extra}]'" for extra in ("pdf", "docx", "parquet", "web", "ddgs")
     ]
 
 
