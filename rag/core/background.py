@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import threading
 import weakref
-from collections.abc import Coroutine
-from concurrent.futures import Future
+from collections.abc import Coroutine, Iterator
+from concurrent.futures import CancelledError, Future
 from contextlib import AbstractAsyncContextManager
+from queue import SimpleQueue
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -35,8 +36,46 @@ class BackgroundLoop:
         """Whether nothing can be run any more."""
         return not self._stop.alive
 
-    def submit(self, coroutine: Coroutine[Any, Any, T]) -> Future[T]:
-        """Start a coroutine; cancelling the future cancels it."""
+    def run(self, coroutine: Coroutine[Any, Any, T], closed: Exception) -> T:
+        """Run a coroutine and return its result; a wait that is interrupted cancels it.
+
+        Args:
+            coroutine: The coroutine.
+            closed: What is raised where the loop is closed, or closed before the coroutine ended.
+        """
+        future = self._submit(coroutine, closed)
+        try:
+            return future.result()
+        except CancelledError as error:
+            raise closed from error
+        finally:
+            future.cancel()
+
+    def stream(
+        self, coroutine: Coroutine[Any, Any, None], items: SimpleQueue[T | None], closed: Exception
+    ) -> Iterator[T]:
+        """Yield what a coroutine puts into a queue, until it ends; closing the iterator ends it.
+
+        Args:
+            coroutine: The coroutine.
+            items: The queue.
+            closed: As for `run`.
+        """
+        future = self._submit(coroutine, closed)
+        future.add_done_callback(lambda _: items.put(None))
+        try:
+            while (item := items.get()) is not None:
+                yield item
+            future.result()
+        except CancelledError as error:
+            raise closed from error
+        finally:
+            future.cancel()
+
+    def _submit(self, coroutine: Coroutine[Any, Any, T], closed: Exception) -> Future[T]:
+        if self.closed:
+            coroutine.close()
+            raise closed
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
 
     def close(self) -> None:

@@ -9,7 +9,6 @@ import json
 import os
 import weakref
 from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping, Sequence
-from concurrent.futures import CancelledError, Future
 from contextlib import AsyncExitStack, aclosing
 from pathlib import Path
 from queue import SimpleQueue
@@ -144,14 +143,7 @@ class VLLMEngine:
             async for answer in self._answers(ids, "CUMULATIVE", options):
                 answers.put(answer)
 
-        reading = self._begin(read())
-        reading.add_done_callback(lambda _: answers.put(None))
-        try:
-            while (answer := answers.get()) is not None:
-                yield answer
-            self._wait(reading)
-        finally:
-            reading.cancel()
+        yield from self._loop.stream(read(), answers, self._closed())
 
     async def _answers(
         self, ids: Sequence[int], kind: str, options: Mapping[str, Any]
@@ -179,21 +171,7 @@ class VLLMEngine:
             raise ModelError(f"{self._name}: {error.__cause__ or error}") from error
 
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
-        return self._wait(self._begin(work))
-
-    def _begin(self, work: Coroutine[Any, Any, T]) -> Future[T]:
-        if self._loop.closed:
-            work.close()
-            raise self._closed()
-        return self._loop.submit(work)
-
-    def _wait(self, future: Future[T]) -> T:
-        try:
-            return future.result()
-        except CancelledError as error:
-            raise self._closed() from error
-        finally:
-            future.cancel()  # a wait that was interrupted
+        return self._loop.run(work, self._closed())
 
     def _closed(self) -> ModelError:
         return ModelError(f"{self._name} is closed; make a new one")

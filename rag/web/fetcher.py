@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
-from concurrent.futures import CancelledError, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -181,17 +181,7 @@ class WebFetcher:
         self.close()
 
     def _run(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        closed = InputError("the fetcher is closed; make a new one")
-        if self._loop.closed:
-            coroutine.close()
-            raise closed
-        future = self._loop.submit(coroutine)
-        try:
-            return future.result()
-        except CancelledError as error:
-            raise closed from error
-        finally:
-            future.cancel()  # a wait that was interrupted
+        return self._loop.run(coroutine, InputError("the fetcher is closed; make a new one"))
 
     async def _fetch_all(self, urls: Sequence[str]) -> list[Page | BaseException]:
         return await asyncio.gather(*map(self._fetch, urls), return_exceptions=True)

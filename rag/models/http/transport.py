@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
-from concurrent.futures import CancelledError, Future
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -120,16 +119,7 @@ class Transport:
             async for event in self._events(url, body):
                 events.put(event)
 
-        future = self._submit(pump())
-        future.add_done_callback(lambda _: events.put(None))
-        try:
-            while (event := events.get()) is not None:
-                yield event
-            future.result()
-        except CancelledError as error:
-            raise self._closed() from error
-        finally:
-            future.cancel()
+        yield from self._loop.stream(pump(), events, self._closed())
 
     def failed(self, failure: Failure, attempts: int = 1) -> CallFailed:
         """Return the error of a call that failed, without the key that a server may repeat."""
@@ -141,19 +131,7 @@ class Transport:
         self._loop.close()
 
     def _run(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        future = self._submit(coroutine)
-        try:
-            return future.result()
-        except CancelledError as error:
-            raise self._closed() from error
-        finally:
-            future.cancel()  # a wait that was interrupted
-
-    def _submit(self, coroutine: Coroutine[Any, Any, T]) -> Future[T]:
-        if self._loop.closed:
-            coroutine.close()
-            raise self._closed()
-        return self._loop.submit(coroutine)
+        return self._loop.run(coroutine, self._closed())
 
     def _closed(self) -> CallFailed:
         return CallFailed(self.model, "the backend is closed; make a new one")

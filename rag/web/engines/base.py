@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from concurrent.futures import CancelledError
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, get_args
@@ -82,7 +81,8 @@ class WebSearchEngine(ABC):
             InputError: The only query is blank, or asks for less than one result.
             BatchError: Some of several queries failed; the others' results are inside.
         """
-        outcomes = self._run(self._outcomes(queries))
+        closed = EngineFailed(self.name, "unreachable", "it is closed; make a new one")
+        outcomes = self._loop.run(self._outcomes(queries), closed)
         failures = [outcome for outcome in outcomes if isinstance(outcome, RagError)]
         if failures:
             raise failures[0] if len(outcomes) == 1 else BatchError(outcomes)
@@ -181,21 +181,6 @@ class WebSearchEngine(ABC):
     ) -> WebResults:
         usage = Usage(searches=1, cost=self.price * requests, retries=retries)
         return WebResults(ranked(entries, self.name, query.count), tuple(notes), usage)
-
-    def _run(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        if self._loop.closed:
-            coroutine.close()
-            raise self._closed()
-        future = self._loop.submit(coroutine)
-        try:
-            return future.result()
-        except CancelledError:
-            raise self._closed() from None
-        finally:
-            future.cancel()  # a wait that was interrupted
-
-    def _closed(self) -> EngineFailed:
-        return EngineFailed(self.name, "unreachable", "it is closed; make a new one")
 
 
 def _check(query: WebQuery) -> None:
