@@ -43,7 +43,7 @@ class BackgroundLoop:
             coroutine: The coroutine.
             closed: What is raised where the loop is closed, or closed before the coroutine ended.
         """
-        future = self._submit(coroutine, closed)
+        future = self._begin(coroutine, closed)
         try:
             return future.result()
         except CancelledError as error:
@@ -61,7 +61,7 @@ class BackgroundLoop:
             items: The queue.
             closed: As for `run`.
         """
-        future = self._submit(coroutine, closed)
+        future = self._begin(coroutine, closed)
         future.add_done_callback(lambda _: items.put(None))
         try:
             while (item := items.get()) is not None:
@@ -72,11 +72,15 @@ class BackgroundLoop:
         finally:
             future.cancel()
 
-    def _submit(self, coroutine: Coroutine[Any, Any, T], closed: Exception) -> Future[T]:
+    def submit(self, coroutine: Coroutine[Any, Any, T]) -> Future[T]:
+        """Start a coroutine on a loop that is open; cancelling the future cancels it."""
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+
+    def _begin(self, coroutine: Coroutine[Any, Any, T], closed: Exception) -> Future[T]:
         if self.closed:
             coroutine.close()
             raise closed
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        return self.submit(coroutine)
 
     def close(self) -> None:
         """Cancel what is running and end the thread."""
