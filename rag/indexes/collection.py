@@ -139,7 +139,8 @@ class Collection:
             passage_tokens=tokens,
             overlap=tokens // 16 if overlap is None else overlap,
         )
-        _splitter(embedder, manifest)  # refuses sizes that leave no room
+        # Sizes that leave no room are refused before anything is written.
+        Splitter.of_embedder(embedder, manifest.passage_tokens, manifest.overlap)
         folder = Path(path)
         writer = claim(folder)
         try:
@@ -246,7 +247,9 @@ class Collection:
         """
         report = AddReport()
         with self._changing():
-            splitter = _splitter(self.embedder, self.manifest)
+            splitter = Splitter.of_embedder(
+                self.embedder, self.manifest.passage_tokens, self.manifest.overlap
+            )
             for batch in batches(documents):
                 report += index_batch(self._store, self.embedder, splitter, batch, progress)
                 self._lexical.catch_up()
@@ -437,16 +440,6 @@ class Collection:
             raise StorageError(str(self.path), "was opened for reading; open it writable")
         with self._writing:
             yield
-
-
-def _splitter(embedder: Embedder, manifest: Manifest) -> Splitter:
-    (prefix,) = embedder.token_spans([embedder.passage_prefix])
-    return Splitter(
-        embedder.token_spans,
-        manifest.passage_tokens,
-        overlap=manifest.overlap,
-        special_tokens=embedder.special_tokens + len(prefix),
-    )
 
 
 def _checked(top_k: int, where: Where | None) -> Condition | None:

@@ -178,12 +178,7 @@ def _exhausted(errors: Sequence[Exception]) -> BudgetExhausted | None:
 def _splitter(embedder: Embedder | None, passage_tokens: int) -> Splitter:
     if embedder is None:
         return Splitter(_word_spans, passage_tokens)
-    (prefix,) = embedder.token_spans([embedder.passage_prefix])
-    return Splitter(
-        embedder.token_spans,
-        min(passage_tokens, embedder.max_tokens),
-        special_tokens=embedder.special_tokens + len(prefix),
-    )
+    return Splitter.of_embedder(embedder, passage_tokens)
 
 
 def _word_spans(texts: Sequence[str]) -> list[list[tuple[int, int]]]:

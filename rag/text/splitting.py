@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from rag.core.documents import Document, Passage
 from rag.core.errors import InputError
+from rag.core.protocols import Embedder
 from rag.text.labels import Label, shorten_labels
 from rag.text.outline import outline
 from rag.text.packing import Packer
@@ -54,6 +55,29 @@ class Splitter:
             raise InputError(
                 f"overlap={self._overlap} is not between 0 and {self._limit // 2}, half a passage"
             )
+
+    @classmethod
+    def of_embedder(
+        cls, embedder: Embedder, max_tokens: int | None = None, overlap: int | None = None
+    ) -> Splitter:
+        """Return the splitter of passages for an embedder.
+
+        Args:
+            embedder: The embedder.
+            max_tokens: Longest passage; as long as the embedder reads unless given, and no longer.
+            overlap: As for the splitter.
+
+        Raises:
+            InputError: The sizes leave no room for text.
+        """
+        (prefix,) = embedder.token_spans([embedder.passage_prefix])
+        longest = embedder.max_tokens
+        return cls(
+            embedder.token_spans,
+            longest if max_tokens is None else min(max_tokens, longest),
+            overlap=overlap,
+            special_tokens=embedder.special_tokens + len(prefix),
+        )
 
     def split(self, documents: Sequence[Document]) -> list[list[Passage]]:
         """Split documents; each passage's `indexed_text` fits `max_tokens`, counted on its own.
