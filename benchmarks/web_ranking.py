@@ -48,13 +48,16 @@ class ShuffledWeb:
     """A search engine and a fetcher over a data set."""
 
     name = "shuffled"
-    price = 0.0
     discloses = PUBLIC
     capabilities = frozenset[str]()
 
     def __init__(self, documents: dict[str, Document], found: dict[str, list[str]]) -> None:
         self.documents = documents
         self.found = found
+
+    def cost(self, query: WebQuery) -> float:
+        """Return nothing: a search is free."""
+        return 0.0
 
     def search_web(self, queries: Sequence[WebQuery]) -> list[WebResults]:
         """Return the results of each query in their random order."""

@@ -151,6 +151,11 @@ def ask(
         raise click.UsageError("--allocation needs a budget: --budget-tokens or --budget-seconds")
     if examples_file and not allocation_file:
         raise click.UsageError("--examples are for --allocation, which says how many to show")
+    if (extractive or allocation_file) and (extract or search_mode != "verbatim"):
+        raise click.UsageError(
+            "--extract and --search say how the model plans and reads; --extractive and "
+            "--allocation say otherwise"
+        )
     states = contexts_folder(contexts, store, collection)
     budget = Budget(tokens=budget_tokens, seconds=budget_seconds)
     with open_sources(collection, retriever, searching if use_web else None, web_weight) as found:

@@ -140,16 +140,17 @@ class SearchEngine(Protocol):
 
     Attributes:
         name: What the engine calls itself in results and errors.
-        price: What a search costs, in a currency of your choice.
         discloses: The tags of what the engine may be told; a query that a program wrote after
             reading anything else is refused.
         capabilities: 'concurrent' where calls of several threads run side by side.
     """
 
     name: str
-    price: float
     discloses: Sensitivity
     capabilities: frozenset[Capability]
+
+    def cost(self, query: WebQuery) -> float:
+        """Return what a search costs at most, in a currency of your choice."""
 
     def search_web(self, queries: Sequence[WebQuery]) -> list[WebResults]:
         """Return what is found for each query; no results mean that nothing was found.

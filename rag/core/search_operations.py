@@ -103,8 +103,8 @@ class SearchWeb(LeafOp[WebResults]):
     def needs(
         cls, backend: SearchEngine, ops: Sequence[SearchWeb], *, tokens: bool
     ) -> list[Reservation]:
-        """Return the price of a search each."""
-        return [Reservation(cost=backend.price)] * len(ops)
+        """Return the most that each search may cost."""
+        return [Reservation(cost=backend.cost(op.query)) for op in ops]
 
     @classmethod
     def usage(cls, result: WebResults) -> Usage:

@@ -10,7 +10,7 @@ from rag.core.answers import Answer
 from rag.core.budgets import Budget
 from rag.core.capabilities import refuse_unsupported
 from rag.core.engine import Engine
-from rag.core.errors import BudgetExhausted, InputError
+from rag.core.errors import BudgetExhausted, InputError, ModelError, SearchFailed
 from rag.core.filters import Where
 from rag.core.hits import Hit
 from rag.core.operations import Program, Restricted, Score, together
@@ -69,8 +69,8 @@ class PermissivePipeline:
         Args:
             question: The question.
             where: Metadata filter for every search.
-            budget: What the question may use over all its runs; where it ends them early, the
-                first answer stands.
+            budget: What the question may use over all its runs. Where it, or an error, ends them
+                after the first, that answer stands, and its notes say so.
         """
         engine = Engine(llm=self.pipeline.llm, retriever=self.pipeline.retriever, budget=budget)
         first = metered(engine.run_many([self.pipeline.program(question, where)])[0])
@@ -87,8 +87,9 @@ class PermissivePipeline:
                     best = rerun
                     notes = (*rerun.notes, f"answered anew from what is {named(level)}")
                     break
-        except BudgetExhausted as error:
-            notes = (*notes, f"less sensitive passages were not tried: {error}")
+        except (BudgetExhausted, ModelError, SearchFailed) as error:
+            # There is an answer already.
+            notes = (*notes, f"less sensitive passages were not tried to the end: {error}")
         stages = tuple(engine.meter.stages.items())
         return replace(best, notes=notes, usage=engine.usage, stages=stages)
 

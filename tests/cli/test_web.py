@@ -137,6 +137,12 @@ def test_ask_needs_a_collection_or_the_web() -> None:
     assert "--web" in rag("ask", "What does the heron eat?", code=2).stderr
 
 
+def test_options_that_contradict_each_other_are_refused() -> None:
+    for option in ("--extract", "--search=auto"):
+        assert "--extractive" in rag("ask", "q", "--web", option, "--extractive", code=2).stderr
+        assert "need --web" in rag("ask", "docs", "q", option, code=2).stderr
+
+
 def test_robots_are_respected_unless_told_otherwise(tmp_path: Path) -> None:
     pages: dict[str, str | ServedPage] = {
         "/robots.txt": ServedPage("User-agent: *\nDisallow: /", "text/plain"),

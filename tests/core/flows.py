@@ -70,6 +70,9 @@ class Web:
     capabilities: frozenset[Capability] = frozenset()
     told: list[str] = field(default_factory=list)
 
+    def cost(self, query: WebQuery) -> float:
+        return self.price
+
     def search_web(self, queries: Sequence[WebQuery]) -> list[WebResults]:
         self.told.extend(query.text for query in queries)
         found = WebResult("http://127.0.0.1/", "A page", "Public text.", 1, self.name)

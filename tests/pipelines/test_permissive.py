@@ -1,12 +1,14 @@
 """Answers under the lowest label that serves, and never under one that their run could not have."""
 
+from typing import Never
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from rag.core.budgets import Budget
 from rag.core.documents import Passage
-from rag.core.errors import InputError, Unsupported
+from rag.core.errors import CallFailed, InputError, Unsupported
 from rag.core.generation import Prompt
 from rag.core.sensitivity import INTERNAL, PUBLIC
 from rag.pipelines import ExtractiveRead, RetrieveAndRead
@@ -79,6 +81,19 @@ def test_without_the_budget_to_compare_the_first_answer_stands() -> None:
     assert found.sensitivity == INTERNAL
     assert any(note.startswith("less sensitive passages were not tried") for note in found.notes)
     assert found.usage.calls == 1
+
+
+def test_an_error_on_the_way_loses_no_answer() -> None:
+    class Scoreless(ScriptedLLM):
+        def score(self, prompts: object, continuations: object) -> Never:
+            raise CallFailed(self.name, "no answer")
+
+    llm = Scoreless(lambda prompt: FACT)
+    passages = [passage("page", FACT, "public"), passage("memo", "Unrelated.", None)]
+    found = PermissivePipeline(pipeline(*passages, llm=llm)).answer(QUESTION)
+    assert "1932" in found.text
+    assert found.sensitivity == INTERNAL
+    assert any("not tried to the end: scripted: no answer" in note for note in found.notes)
 
 
 def test_a_pipeline_that_cannot_compare_is_refused() -> None:

@@ -52,6 +52,9 @@ class StatedEngine:
         self.name, self.notes, self.error, self.price = name, notes, error, price
         self.batches = []
 
+    def cost(self, query):
+        return self.price
+
     def search_web(self, queries):
         self.batches.append(queries)
         if self.error:

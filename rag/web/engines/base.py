@@ -88,6 +88,10 @@ class WebSearchEngine(ABC):
             raise failures[0] if len(outcomes) == 1 else BatchError(outcomes)
         return [outcome for outcome in outcomes if isinstance(outcome, WebResults)]
 
+    def cost(self, query: WebQuery) -> float:
+        """Return what a search costs at most; attempts that fail are not counted."""
+        return self.price
+
     def close(self) -> None:
         """End what is in flight."""
         self._loop.close()

@@ -106,6 +106,13 @@ class HTTPSearchEngine(WebSearchEngine):
             max_attempts=max_attempts,
         )
 
+    def cost(self, query: WebQuery) -> float:
+        """Return what a search costs at most: each page of results is paid for."""
+        return self.price * self._pages_for(query)
+
+    def _pages_for(self, query: WebQuery) -> int:
+        return min(self.pages, ceil(query.count / self.per_page))
+
     @abstractmethod
     def _request(self, query: WebQuery, page: int) -> Request:
         """Return what is asked for a page of results, the first of which is 1."""
@@ -130,7 +137,7 @@ class HTTPSearchEngine(WebSearchEngine):
         query, notes = self._fitting(query)
         entries: list[Entry] = []
         retries = page = 0
-        for page in range(1, min(self.pages, ceil(query.count / self.per_page)) + 1):
+        for page in range(1, self._pages_for(query) + 1):
             once = partial(self._page, self._request(query, page))
             try:
                 found, retried = await self._attempted(once)

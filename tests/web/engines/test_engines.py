@@ -56,6 +56,7 @@ def test_pages(name: str, count: int, requests: list[dict[str, Any]], opened: Op
     assert [each.rank for each in found.results] == [*range(1, count + 1)]
     assert found.notes == ()
     assert found.usage.cost == 2.0 * len(requests)
+    assert engine.cost(WebQuery(THE, count=count)) == found.usage.cost
     assert len(server.requests) == len(requests)
     for request, expected in zip(server.requests, requests, strict=True):
         assert expected.items() <= request.fields.items()
