@@ -6,7 +6,7 @@ ENOUGH := 'import sys; sys.exit(sys.version_info < (3, 11))'
 PYTHON ?= $(shell (for each in python3 python3.13 python3.12 python3.11; do \
   $$each -c $(ENOUGH) && echo $$each; done; echo python3) 2>/dev/null | head -n 1)
 FAISS ?= cpu
-EXTRAS := $(FAISS),local,http,web,ddgs,train,analysis,pdf,docx,parquet,dev
+EXTRAS := $(FAISS),local,http,web,ddgs,train,analysis,pdf,docx,parquet,service,mcp,dev
 
 VENV := .venv
 BIN := $(VENV)/bin

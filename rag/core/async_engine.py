@@ -9,10 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, TypeVar, cast
 
+from rag.core import execution
+from rag.core.backends import Backends
 from rag.core.budgets import Budget, Meter
 from rag.core.errors import Cancelled
 from rag.core.events import Event, Outcome, Started
-from rag.core.execution import Backends
 from rag.core.protocols import LLM, Retriever
 from rag.core.scheduler import Scheduler
 from rag.core.tasks import Call, Question
@@ -50,8 +51,7 @@ class AsyncEngine:
         self._threads = ThreadPoolExecutor(max_threads, thread_name_prefix="rag-engine")
         self.meter = Meter(budget or Budget(), clock=clock)
         self._clock = clock
-        window = getattr(llm, "context_window", None)
-        self._scheduler = Scheduler(self.meter, window, self.backends.program)
+        self._scheduler = Scheduler(self.meter, self.backends)
         self._busy: set[Hashable] = set()
         self._serving: set[asyncio.Task[None]] = set()
         self._listeners: dict[Question, asyncio.Queue[Event]] = {}
@@ -61,23 +61,41 @@ class AsyncEngine:
         """What all questions used so far."""
         return self.meter.used
 
-    async def run(self, program: Awaitable[T], *, budget: Budget | None = None) -> T:
+    async def run(
+        self,
+        program: Awaitable[T],
+        *,
+        budget: Budget | None = None,
+        within: Meter | None = None,
+        backends: Backends | None = None,
+    ) -> T:
         """Run one program and return its value, or raise its error.
 
         Args:
             program: The program, such as `pipeline.program(question)`.
             budget: What it may use.
+            within: A meter that it lands on and is held to, such as that of one user; its parent
+                should be the engine's.
+            backends: What operations that name no backend run on, in place of the engine's.
         """
         outcome: Outcome[T] | None = None
-        async for event in self._events(program, budget, streamed=False):
+        async for event in self.stream(
+            program, budget=budget, within=within, backends=backends, deltas=False
+        ):
             if isinstance(event, Outcome):
                 outcome = event
         if outcome is None:
             raise Cancelled("the run was interrupted")
         return outcome.unwrap()
 
-    def stream(
-        self, program: Awaitable[T], *, budget: Budget | None = None
+    async def stream(
+        self,
+        program: Awaitable[T],
+        *,
+        budget: Budget | None = None,
+        within: Meter | None = None,
+        backends: Backends | None = None,
+        deltas: bool = True,
     ) -> AsyncIterator[Event]:
         """Run one program and yield what happens; its `Outcome` comes last.
 
@@ -86,13 +104,14 @@ class AsyncEngine:
         Args:
             program: The program.
             budget: What it may use.
+            within: As for `run`.
+            backends: As for `run`.
+            deltas: Whether to yield replies as they are written. Without, models of this process
+                write those of several programs together, as one batch.
         """
-        return self._events(program, budget, streamed=True)
-
-    async def _events(
-        self, program: Awaitable[T], budget: Budget | None, *, streamed: bool
-    ) -> AsyncIterator[Event]:
-        question = self._scheduler.start(program, budget or Budget(), streamed=streamed)
+        question = self._scheduler.start(
+            program, budget or Budget(), backends=backends, within=within, streamed=deltas
+        )
         events: asyncio.Queue[Event] = asyncio.Queue()
         self._loop = asyncio.get_running_loop()
         self._listeners[question] = events
@@ -111,8 +130,8 @@ class AsyncEngine:
     def _pump(self) -> None:
         """Let programs go on, start a batch on every idle backend, tell listeners of the end."""
         self._scheduler.advance()
-        for lane, calls in self._scheduler.take(self.backends.lane, self._busy).items():
-            if not self.backends.concurrent(calls[0]):
+        for lane, calls in self._scheduler.take(execution.lane, self._busy).items():
+            if not execution.concurrent(calls[0]):
                 self._busy.add(lane)
             serving = self._loop.create_task(self._serve(lane, calls))
             # The loop itself keeps no task alive.
@@ -126,9 +145,9 @@ class AsyncEngine:
         """Carry out what waits for one backend, one batch after the other."""
         batches: dict[Hashable, list[Call]] = {}
         for call in calls:
-            batches.setdefault(self.backends.batch(call), []).append(call)
+            batches.setdefault(execution.batch(call), []).append(call)
         try:
-            if self.backends.concurrent(calls[0]):
+            if execution.concurrent(calls[0]):
                 await asyncio.gather(*map(self._serve_batch, batches.values()))
             else:
                 for batch in batches.values():
@@ -139,16 +158,16 @@ class AsyncEngine:
             self._pump()
 
     async def _serve_batch(self, batch: list[Call]) -> None:
-        needs = await self._in_thread(partial(self.backends.needs, batch))
+        needs = await self._in_thread(partial(execution.needs, batch))
         accepted = self._scheduler.admit(dict(zip(batch, needs, strict=True)))
         admitted = [call for call in batch if call in accepted]
-        streamed = [call for call in admitted if self.backends.streams(call)]
+        streamed = [call for call in admitted if execution.streams(call)]
         together = [call for call in admitted if call not in streamed]
         work = [([call], partial(self._stream, call)) for call in streamed]
         if together:
-            work.append((together, partial(self.backends.run, together)))
+            work.append((together, partial(execution.run, together)))
         try:
-            if self.backends.concurrent(batch[0]):
+            if execution.concurrent(batch[0]):
                 await asyncio.gather(*(self._carry_out(*each) for each in work))
             else:
                 for each in work:
@@ -163,7 +182,7 @@ class AsyncEngine:
         results = await self._in_thread(work)
         share = (self._clock() - began) / len(calls)
         for call, result in zip(calls, results, strict=True):
-            usage = self.backends.usage(call, result, share)
+            usage = execution.usage_of(call, result, share)
             self._tell(call.task.question, self._scheduler.deliver(call, result, usage))
         self._pump()
 
@@ -173,7 +192,7 @@ class AsyncEngine:
     def _stream(self, call: Call) -> list[Any]:
         """Pass the pieces of a reply on to the listener; runs in a thread."""
         question = call.task.question
-        pieces = self.backends.stream(call)
+        pieces = execution.stream(call)
         while True:
             try:
                 delta = next(pieces)

@@ -7,10 +7,11 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, 
 from itertools import islice
 from typing import Any, TypeVar
 
+from rag.core import execution
+from rag.core.backends import Backends
 from rag.core.budgets import Budget, Meter
 from rag.core.errors import Cancelled
 from rag.core.events import Event, Outcome, Started
-from rag.core.execution import Backends
 from rag.core.protocols import LLM, Retriever
 from rag.core.scheduler import Scheduler
 from rag.core.tasks import Call, Question
@@ -112,16 +113,13 @@ class Engine:
             _abandon(scheduler, [question], ())
 
     def _scheduler(self) -> Scheduler:
-        window = getattr(self.backends.llm, "context_window", None)
-        return Scheduler(self.meter, window, self.backends.program)
+        return Scheduler(self.meter, self.backends)
 
     def _round(self, scheduler: Scheduler) -> Iterator[Event]:
         """Let every program go on to its next operations, and carry those out."""
         scheduler.advance()
-        batches = scheduler.take(self.backends.batch).values()
-        needs = [
-            pair for each in batches for pair in zip(each, self.backends.needs(each), strict=True)
-        ]
+        batches = scheduler.take(execution.batch).values()
+        needs = [pair for each in batches for pair in zip(each, execution.needs(each), strict=True)]
         admitted = scheduler.admit(dict(needs))
         try:
             for batch in batches:
@@ -135,13 +133,13 @@ class Engine:
         try:
             yield from (Started(call.op) for call in calls)
             began = self._clock()
-            if len(calls) == 1 and self.backends.streams(calls[0]):
-                results = yield from self.backends.stream(calls[0])
+            if len(calls) == 1 and execution.streams(calls[0]):
+                results = yield from execution.stream(calls[0])
             else:
-                results = self.backends.run(calls)
+                results = execution.run(calls)
             share = (self._clock() - began) / len(calls)
             for call, result in zip(calls, results, strict=True):
-                yield scheduler.deliver(call, result, self.backends.usage(call, result, share))
+                yield scheduler.deliver(call, result, execution.usage_of(call, result, share))
         finally:
             scheduler.abandon(calls)
 

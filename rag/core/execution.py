@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Hashable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, cast
 
 from rag.core.budgets import Reservation
@@ -16,9 +16,8 @@ from rag.core.errors import (
     Unsupported,
 )
 from rag.core.events import TextDelta
-from rag.core.operations import Generate, LeafOp, Program
-from rag.core.protocols import LLM, Retriever
-from rag.core.search_operations import Search
+from rag.core.operations import Generate
+from rag.core.protocols import LLM
 from rag.core.sensitivity import named
 from rag.core.tasks import Call
 from rag.core.usage import Prices, Usage
@@ -27,107 +26,82 @@ _REFUSED = (ContextOverflow, InputError, Unsupported)
 """Errors that a backend raises before it does any work."""
 
 
-@dataclass(frozen=True, slots=True)
-class Backends:
-    """What operations run on unless they name a backend of their own.
+def batch(call: Call) -> Hashable:
+    """Return what calls must share to be carried out as one batch."""
+    return lane(call), type(call.op), call.op.batch_key
 
-    Args:
-        llm: The language model.
-        retriever: The retriever.
-    """
 
-    llm: LLM | None = None
-    retriever: Retriever | None = None
+def lane(call: Call) -> Hashable:
+    """Return the backend of a call, as something to compare and hash."""
+    return id(call.backends.find(call.op))
 
-    def of(self, op: LeafOp[Any]) -> Any:
-        """Return the backend of an operation.
 
-        Raises:
-            ProgramError: The operation names none and the engine has none.
-        """
-        backend = op.backend or getattr(self, op.backend_kind, None)
-        if backend is None:
-            raise ProgramError(
-                f"{type(op).__name__} needs a backend: give the engine its {op.backend_kind}"
-            )
-        return backend
+def concurrent(call: Call) -> bool:
+    """Say whether the backend of a call works on several batches side by side."""
+    return "concurrent" in getattr(call.backends.find(call.op), "capabilities", ())
 
-    def lane(self, call: Call) -> Hashable:
-        """Return the backend of a call, as something to compare and hash."""
-        return id(call.op.backend or getattr(self, call.op.backend_kind, None))
 
-    def batch(self, call: Call) -> Hashable:
-        """Return what calls must share to be carried out as one batch."""
-        return self.lane(call), type(call.op), call.op.batch_key
+def needs(calls: Sequence[Call]) -> list[Reservation | Exception]:
+    """Find out what each call of a batch needs from its budget, or why it cannot be made."""
+    ops = [call.op for call in calls]
+    tokens = any(call.meter.counts_tokens for call in calls)
+    found = _each(lambda: ops[0].needs(calls[0].backend, ops, tokens=tokens), len(ops))
+    return [_refused(call) or need for call, need in zip(calls, found, strict=True)]
 
-    def concurrent(self, call: Call) -> bool:
-        """Say whether the backend of a call works on several batches side by side."""
-        backend = call.op.backend or getattr(self, call.op.backend_kind, None)
-        return "concurrent" in getattr(backend, "capabilities", ())
 
-    def program(self, op: LeafOp[Any]) -> Program[Any] | None:
-        """Return the program that is run in place of an operation; None for most."""
-        if not isinstance(op, Search):
-            return None
-        make = getattr(op.retriever or self.retriever, "program", None)
-        return None if make is None else make(op.query, op.top_k, op.where)
+def _refused(call: Call) -> FlowRefused | None:
+    """Return the error of a call that would tell its backend what that may not learn."""
+    backend = call.op.backend
+    allowed = call.op.discloses(backend) if backend is not None else None
+    read = call.task.sensitivity
+    if allowed is None or read <= allowed:
+        return None
+    to = getattr(backend, "name", type(backend).__name__)
+    return FlowRefused(to, named(read), named(allowed))
 
-    def needs(self, calls: Sequence[Call]) -> list[Reservation | Exception]:
-        """Find out what each call of a batch needs from its budget, or why it cannot be made."""
-        ops = [call.op for call in calls]
-        tokens = any(call.meter.counts_tokens for call in calls)
-        needs = _each(lambda: ops[0].needs(self.of(ops[0]), ops, tokens=tokens), len(ops))
-        return [self._refused(call) or need for call, need in zip(calls, needs, strict=True)]
 
-    def _refused(self, call: Call) -> FlowRefused | None:
-        """Return the error of a call that would tell its backend what that may not learn."""
-        backend = call.op.backend
-        allowed = call.op.discloses(backend) if backend is not None else None
-        read = call.task.sensitivity
-        if allowed is None or read <= allowed:
-            return None
-        to = getattr(backend, "name", type(backend).__name__)
-        return FlowRefused(to, named(read), named(allowed))
+def run(calls: Sequence[Call]) -> list[Any]:
+    """Carry out a batch; the result of a call that failed is its error."""
+    ops = [call.op for call in calls]
+    return _each(lambda: ops[0].run(calls[0].backend, ops), len(ops))
 
-    def run(self, calls: Sequence[Call]) -> list[Any]:
-        """Carry out a batch; the result of a call that failed is its error."""
-        ops = [call.op for call in calls]
-        return _each(lambda: ops[0].run(self.of(ops[0]), ops), len(ops))
 
-    def streams(self, call: Call) -> bool:
-        """Say whether a call's reply is wanted, and can be had, piece by piece."""
-        if not (call.task.question.streamed and isinstance(call.op, Generate)):
-            return False
-        return "stream" in self.of(call.op).capabilities
+def streams(call: Call) -> bool:
+    """Say whether a call's reply is wanted, and can be had, piece by piece."""
+    if not (call.task.question.streamed and isinstance(call.op, Generate)):
+        return False
+    return "stream" in call.backend.capabilities
 
-    def stream(self, call: Call) -> Generator[TextDelta, None, list[Any]]:
-        """Carry out one `Generate`, yield its pieces and return its reply as a batch of one."""
-        op = cast(Generate, call.op)
-        llm: LLM = self.of(op)
-        reply: Any = ProgramError(f"{llm.name} ended a stream without a reply")
-        try:
-            for piece in llm.stream(op.prompt, op.sampling):
-                if isinstance(piece, str):
-                    yield TextDelta(op, piece)
-                else:
-                    reply = piece
-        except Exception as error:  # noqa: BLE001 # whatever it is, the program gets it
-            reply = error
-        return [reply]
 
-    def usage(self, call: Call, result: Any, seconds: float) -> Usage:
-        """Return what a call used, its share of the batch's seconds and its price included."""
-        if isinstance(result, Exception):
-            # What a failed call cost is unknown; it still counts as a call, so that a program
-            # that tries again and again meets its budget.
-            promised = call.reservation.calls if call.reservation else 0
-            return Usage(calls=0 if isinstance(result, _REFUSED) else promised, seconds=seconds)
-        usage = call.op.usage(result)
-        prices: Prices | None = getattr(self.of(call.op), "prices", None)
-        cost = usage.cost
-        if prices is not None and not usage.cache_hits:
-            cost = prices.cost(usage.input_tokens, usage.output_tokens, usage.cached_tokens)
-        return replace(usage, seconds=seconds, cost=cost)
+def stream(call: Call) -> Generator[TextDelta, None, list[Any]]:
+    """Carry out one `Generate`, yield its pieces and return its reply as a batch of one."""
+    op = cast(Generate, call.op)
+    llm: LLM = call.backend
+    reply: Any = ProgramError(f"{llm.name} ended a stream without a reply")
+    try:
+        for piece in llm.stream(op.prompt, op.sampling):
+            if isinstance(piece, str):
+                yield TextDelta(op, piece)
+            else:
+                reply = piece
+    except Exception as error:  # noqa: BLE001 # whatever it is, the program gets it
+        reply = error
+    return [reply]
+
+
+def usage_of(call: Call, result: Any, seconds: float) -> Usage:
+    """Return what a call used, its share of the batch's seconds and its price included."""
+    if isinstance(result, Exception):
+        # What a failed call cost is unknown; it still counts as a call, so that a program
+        # that tries again and again meets its budget.
+        promised = call.reservation.calls if call.reservation else 0
+        return Usage(calls=0 if isinstance(result, _REFUSED) else promised, seconds=seconds)
+    usage = call.op.usage(result)
+    prices: Prices | None = getattr(call.backend, "prices", None)
+    cost = usage.cost
+    if prices is not None and not usage.cache_hits:
+        cost = prices.cost(usage.input_tokens, usage.output_tokens, usage.cached_tokens)
+    return replace(usage, seconds=seconds, cost=cost)
 
 
 def _each(run: Callable[[], Sequence[Any]], size: int) -> list[Any]:

@@ -21,6 +21,7 @@ from dataclasses import replace
 from typing import Any
 
 from rag.core.answers import Answer
+from rag.core.backends import Backends
 from rag.core.budgets import Budget, Meter, Reservation
 from rag.core.errors import FetchFailed, ProgramError
 from rag.core.events import Finished, Outcome
@@ -34,20 +35,13 @@ class Scheduler:
     """Live programs and the calls they wait for.
 
     Args:
-        context_window: Of the engine's model, for `Remaining`; None without a model.
         meter: The meter around all questions.
-        program_of: Returns the program that is run in place of an operation, if any.
+        backends: What the operations of a question run on where it has no backends of its own.
     """
 
-    def __init__(
-        self,
-        meter: Meter,
-        context_window: int | None,
-        program_of: Callable[[LeafOp[Any]], Awaitable[Any] | None] = lambda _: None,
-    ) -> None:
+    def __init__(self, meter: Meter, backends: Backends) -> None:
         self._meter = meter
-        self._program_of = program_of
-        self._context_window = context_window
+        self._backends = backends
         self._ready: deque[tuple[Task, Any, Exception | None]] = deque()
         self._pending: list[Call] = []
         self._started = 0
@@ -57,12 +51,23 @@ class Scheduler:
         program: Awaitable[Any],
         budget: Budget,
         *,
+        backends: Backends | None = None,
+        within: Meter | None = None,
         traced: bool = False,
         streamed: bool = False,
     ) -> Question:
-        """Take in a program; it takes its first step at the next `advance`."""
-        meter = Meter(budget, self._meter, self._meter.clock)
-        question = Question(meter, self._started, traced, streamed)
+        """Take in a program; it takes its first step at the next `advance`.
+
+        Args:
+            program: The program.
+            budget: What it may use.
+            backends: What its operations run on, in place of the scheduler's.
+            within: The meter around it, in place of the scheduler's.
+            traced: Whether its operations are kept for the outcome.
+            streamed: Whether the pieces of its replies are wanted as they are written.
+        """
+        meter = Meter(budget, within or self._meter, self._meter.clock)
+        question = Question(meter, self._started, backends or self._backends, traced, streamed)
         self._started += 1
         self._spawn(program, question, meter)
         return question
@@ -223,7 +228,9 @@ class Scheduler:
                 lower = ceiling if task.ceiling is None else ceiling & task.ceiling
                 self._spawn_members(task, [program], task.meter, single=True, ceiling=lower)
             case Remaining():
-                self._ready.append((task, task.meter.allowance(self._context_window), None))
+                self._ready.append(
+                    (task, task.meter.allowance(task.question.backends.context_window), None)
+                )
             case Note(text):
                 task.question.notes[text] = None
                 self._ready.append((task, None, None))
@@ -238,7 +245,7 @@ class Scheduler:
 
     def _call(self, task: Task, op: LeafOp[Any]) -> None:
         try:
-            program = self._program_of(op)
+            program = task.question.backends.program(op)
         except Exception as error:  # noqa: BLE001 # whatever it is, the program gets it
             self._ready.append((task, None, error))
             return

@@ -6,6 +6,7 @@ from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from typing import Any
 
+from rag.core.backends import Backends
 from rag.core.budgets import Meter, Reservation
 from rag.core.events import Finished, Outcome
 from rag.core.operations import LeafOp
@@ -19,6 +20,7 @@ class Question:
     Args:
         meter: What it may use and has used.
         number: Its place in the order of questions.
+        backends: What its operations run on unless they name a backend of their own.
         traced: Whether its operations are kept for the outcome.
         streamed: Whether the pieces of its replies are wanted as they are written.
         notes: What fell short, in order, as the keys.
@@ -26,6 +28,7 @@ class Question:
 
     meter: Meter
     number: int
+    backends: Backends = Backends()
     traced: bool = False
     streamed: bool = False
     outcome: Outcome[Any] | None = None
@@ -98,6 +101,20 @@ class Call:
     def meter(self) -> Meter:
         """The meter that the call lands on."""
         return self.task.meter
+
+    @property
+    def backends(self) -> Backends:
+        """The backends of its question."""
+        return self.task.question.backends
+
+    @property
+    def backend(self) -> Any:
+        """What carries it out.
+
+        Raises:
+            ProgramError: There is nothing that does.
+        """
+        return self.backends.of(self.op)
 
     @property
     def order(self) -> tuple[int, tuple[int, ...]]:

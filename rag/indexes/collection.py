@@ -234,7 +234,7 @@ class Collection:
 
         Documents are read and committed in batches; what is committed stays, however the call
         ends. A document and its passages change in one step. A text that was embedded before is
-        not embedded again.
+        not embedded again. Between two batches, other threads may change the collection.
 
         Args:
             documents: The documents; read once, never all held.
@@ -250,10 +250,12 @@ class Collection:
             splitter = Splitter.of_embedder(
                 self.embedder, self.manifest.passage_tokens, self.manifest.overlap
             )
-            for batch in batches(documents):
+        for batch in batches(documents):
+            with self._changing():
                 report += index_batch(self._store, self.embedder, splitter, batch, progress)
                 self._lexical.catch_up()
-                progress("documents", report.added + report.updated + report.unchanged, None)
+            progress("documents", report.added + report.updated + report.unchanged, None)
+        with self._changing():
             self._vectors.save()
         return report
 

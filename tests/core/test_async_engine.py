@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from rag.core.async_engine import AsyncEngine
-from rag.core.budgets import Budget
+from rag.core.backends import Backends
+from rag.core.budgets import Budget, Meter
 from rag.core.errors import BudgetExhausted
 from rag.core.events import Outcome, TextDelta
 from rag.core.generation import Prompt, Reply, Sampling
@@ -193,3 +194,47 @@ def test_errors_and_budgets_reach_the_caller() -> None:
         assert await engine.run(ask("two words"), budget=Budget(tokens=2)) == "TWO WORDS"
 
     asyncio.run(main())
+
+
+def test_a_program_can_run_on_backends_of_its_own() -> None:
+    class Shouting(WordRetriever):
+        def search_many(self, queries: Sequence[str], top_k: int, where: Any = None) -> Any:
+            return super().search_many([f"{query}!" for query in queries], top_k, where)
+
+    async def main() -> list[list[str]]:
+        engine = AsyncEngine(retriever=WordRetriever())
+        own = Backends(retriever=Shouting())
+        return list(
+            await asyncio.gather(
+                engine.run(search("plain")), engine.run(search("own"), backends=own)
+            )
+        )
+
+    assert asyncio.run(main()) == [["plain"], ["own!"]]
+
+
+def test_programs_within_one_meter_share_its_budget() -> None:
+    async def main() -> tuple[list[Any], int, int]:
+        engine = AsyncEngine(llm=WordLLM())
+        user = Meter(Budget(calls=3), engine.meter)
+        runs = (engine.run(ask(f"{i}"), within=user) for i in range(5))
+        replies = await asyncio.gather(*runs, return_exceptions=True)
+        return list(replies), user.used.calls, engine.usage.calls
+
+    replies, used, all_used = asyncio.run(main())
+    assert [isinstance(reply, BudgetExhausted) for reply in replies] == [False] * 3 + [True] * 2
+    assert (used, all_used) == (3, 3)
+
+
+def test_without_deltas_a_reply_comes_in_one_piece() -> None:
+    llm = WordLLM()
+
+    async def read(engine: AsyncEngine, text: str) -> list[str]:
+        return [type(event).__name__ async for event in engine.stream(ask(text), deltas=False)]
+
+    async def main() -> list[list[str]]:
+        engine = AsyncEngine(llm=llm)
+        return list(await asyncio.gather(read(engine, "a"), read(engine, "b")))
+
+    assert asyncio.run(main()) == [["Started", "Finished", "Outcome"]] * 2
+    assert sorted(each for batch in llm.batches for each in batch) == ["a", "b"]

@@ -1,0 +1,1 @@
+"""The document question-answering service: an HTTP API, its page, and an MCP server."""
