@@ -13,9 +13,9 @@ from rag.cli.retrieval import location
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from rag.cli.contexts import Encoding
     from rag.core.answers import Answer
     from rag.core.events import Event
+    from rag.pipelines.context_encoding import Encoding
 
 _NUMBER = re.compile(r" \[\d+\]")
 

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from rag.cli.answering import print_rest, print_stream
-from rag.cli.contexts import contexts_folder, contexts_option, load, with_contexts
-from rag.cli.encoded_passages import store_option
+from rag.cli.contexts import contexts_folder, contexts_option, load, store_option
 from rag.cli.output import json_option, print_json
 from rag.cli.progress import working
 from rag.cli.prompts import prompts_option
@@ -136,6 +135,7 @@ def ask(
         SearchAndRead,
         SearchPlanner,
     )
+    from rag.pipelines.context_encoding import with_contexts
 
     collection, question = collection_and_question(words, use_web)
     if (extract or search_mode != "verbatim") and not use_web:
@@ -197,7 +197,6 @@ def ask(
             with working("loading what the search needs"):
                 found.search_many([question], top_k, where)
         budget, notes = _in_time(budget, pipeline, plain)
-        notes = (*_planned(pipeline), *notes)
         if as_json:
             answer = pipeline.answer(question, where=where, budget=budget)
             answer = replace(answer, notes=(*notes, *answer.notes))
@@ -233,32 +232,12 @@ def _allocated(
     )
 
 
-def _planned(pipeline: Pipeline) -> tuple[str, ...]:
-    """Say what was planned for the budget, if anything was."""
+def _in_time(budget: Budget, pipeline: Pipeline, llm: LLM | None) -> tuple[Budget, tuple[str, ...]]:
+    """Return what the pipeline may use, and what to say of that beforehand."""
+    from rag.models.calibration import kept_cost_model
+    from rag.pipelines.allocate import as_planned
+    from rag.pipelines.in_time import in_time
     from rag.pipelines.strategies import Strategy
 
-    if not isinstance(pipeline, Strategy):
-        return ()
-    return (f"planned for the budget: {pipeline.strategy} {pipeline.allocation}",)
-
-
-def _in_time(budget: Budget, pipeline: Pipeline, llm: LLM | None) -> tuple[Budget, tuple[str, ...]]:
-    """Limit the tokens to what the model answers within the seconds, if it was calibrated.
-
-    Contexts that are kept make it faster than that; how many there are is not known before.
-    """
-    from rag.models.calibration import kept_cost_model
-    from rag.models.cost_model import budget_in_tokens
-    from rag.pipelines import RetrieveAndRead
-
-    if budget.seconds is None or not isinstance(pipeline, RetrieveAndRead) or not llm:
-        return budget, ()
-    limited = budget_in_tokens(
-        budget,
-        output_tokens=pipeline.sampling.max_tokens,
-        cost_model=kept_cost_model(llm),
-    )
-    if limited == budget:
-        return budget, ()
-    note = f"to be done in {budget.seconds:g} s, the model reads {limited.tokens} tokens at most"
-    return limited, (note,)
+    budget, notes = in_time(budget, pipeline, kept_cost_model(llm) if llm else None)
+    return budget, (as_planned(pipeline), *notes) if isinstance(pipeline, Strategy) else notes

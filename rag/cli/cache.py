@@ -10,7 +10,7 @@ import click
 
 from rag.cli.cache_build import build
 from rag.cli.cache_calibrate import calibrate
-from rag.cli.encoded_passages import FOLDER, drop_gone, sources, store_option, stores_in
+from rag.cli.contexts import store_option
 from rag.cli.encoding import megabytes
 from rag.cli.output import json_option, print_json, print_table, quiet_option
 from rag.cli.progress import progress_bars
@@ -44,6 +44,7 @@ def info(collection: Path, store: Path | None, as_json: bool) -> None:
     """Show what is encoded of COLLECTION for each model, and what calibrating found."""
     from rag.context.model_folder import model_folders
     from rag.indexes import Collection
+    from rag.pipelines.encoded_passages import FOLDER
 
     folder = store or collection / FOLDER
     with Collection.open(collection) as opened:
@@ -60,6 +61,7 @@ def info(collection: Path, store: Path | None, as_json: bool) -> None:
 def _about(folder: ModelFolder, collection: Collection) -> dict[str, Any]:
     """Return what is known of one model, from files alone."""
     from rag.context.calibration import Calibration
+    from rag.pipelines.encoded_passages import sources
 
     there = {entry.source for _, entry in folder.entries() if entry}
     wanted = sources(collection, [load_template("read", folder.path)])
@@ -109,6 +111,7 @@ def prune(
     stay. No model is needed.
     """
     from rag.indexes import Collection
+    from rag.pipelines.encoded_passages import FOLDER, drop_gone, stores_in
 
     if model and everything:
         raise click.UsageError("give --model or --all")
@@ -140,6 +143,7 @@ def verify(collection: Path, store: Path | None, quiet: bool, as_json: bool) -> 
     never used: it is found when it is read, and encoded again.
     """
     from rag.indexes import Collection
+    from rag.pipelines.encoded_passages import FOLDER, stores_in
 
     folder = store or collection / FOLDER
     with Collection.open(collection), progress_bars(quiet) as progress:

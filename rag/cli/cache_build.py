@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from rag.cli.cache_calibrate import int8_option
-from rag.cli.contexts import load, of_this_process
-from rag.cli.encoded_passages import FOLDER, store_option, why_varying
+from rag.cli.contexts import load, store_option
 from rag.cli.encoding import Build, BuildEstimate, Built, megabytes
 from rag.cli.exit_codes import ExitCode
 from rag.cli.output import json_option, print_json, quiet_option
@@ -51,6 +50,8 @@ def build(
     """
     from rag.context import ContextStore
     from rag.indexes import Collection
+    from rag.pipelines.context_encoding import of_this_process
+    from rag.pipelines.encoded_passages import FOLDER, why_varying
 
     template = load_template("read", prompt_folder)
     if reason := why_varying(template):

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from rag.cli.contexts import load, of_this_process, worded
-from rag.cli.encoded_passages import FOLDER, store_option
+from rag.cli.contexts import load, store_option
 from rag.cli.output import json_option, print_json, print_table, quiet_option
 from rag.cli.progress import progress_bars
 from rag.cli.prompts import prompts_option
@@ -63,6 +62,8 @@ def calibrate(
     from rag.context.calibration_examples import load_examples
     from rag.context.tuning import calibrate as measure
     from rag.indexes import Collection
+    from rag.pipelines.context_encoding import of_this_process
+    from rag.pipelines.encoded_passages import FOLDER
 
     with Collection.open(collection):  # a mistyped path is to be none from now on
         examples = load_examples(load_template("read", prompt_folder))
@@ -90,6 +91,8 @@ def calibrate(
 
 
 def _print(found: Calibration) -> None:
+    from rag.pipelines.context_encoding import worded
+
     kinds = list(found.plain.shares)
     print_table(
         ("contexts", *kinds),

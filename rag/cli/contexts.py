@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import os
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from rag.cli.encoded_passages import FOLDER, why_varying
 from rag.cli.progress import working
-from rag.core.errors import CollectionError, InputError, ModelError, Unsupported
 
 if TYPE_CHECKING:
-    from rag.context import ApeSettings
     from rag.core.protocols import LLM
-    from rag.core.templates import Template
-    from rag.models.transformers_llm import TransformersLLM
 
 contexts_option = click.option(
     "--contexts",
@@ -28,35 +21,18 @@ contexts_option = click.option(
     "the settings that `rag cache calibrate` found. By default in parallel where a calibration "
     "allows it and the prompt shows a passage the same way to every question.",
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Encoding:
-    """How a model reads contexts.
-
-    Args:
-        settings: Those of parallel encoding; None for contexts that are read in sequence.
-        calibrated: The day on which they were found, as YYYY-MM-DD; '' for none.
-    """
-
-    settings: ApeSettings | None = None
-    calibrated: str = ""
-
-    def __str__(self) -> str:
-        """Return it in words."""
-        if self.settings is None:
-            return "sequential"
-        return f"parallel, {worded(self.settings)} (calibrated {self.calibrated})"
-
-
-def worded(settings: ApeSettings) -> str:
-    """Return settings in words."""
-    words = f"temperature {settings.temperature:g}, scale {settings.scale:g}"
-    return f"{words}, the last {settings.sequential} in sequence" if settings.sequential else words
+store_option = click.option(
+    "--store",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder of encoded passages and calibrations; by default COLLECTION/contexts, the only "
+    "one from which `rag index` drops what it removes.",
+)
 
 
 def contexts_folder(contexts: str, store: Path | None, collection: Path | None) -> Path | None:
     """Return the folder that `--store` names, or else the collection's own; None without either."""
+    from rag.pipelines.encoded_passages import FOLDER
+
     if contexts == "parallel" and not (store or collection):
         raise click.UsageError("--contexts parallel needs --store: a folder with a calibration")
     return store or (collection / FOLDER if collection else None)
@@ -68,72 +44,3 @@ def load(llm_name: str) -> LLM:
 
     with working(f"loading {llm_name}; its first use takes longer"):
         return load_llm(llm_name)
-
-
-def of_this_process(llm: LLM) -> TransformersLLM:
-    """Return a model whose states are at hand.
-
-    Raises:
-        Unsupported: It runs elsewhere.
-    """
-    from rag.models.transformers_llm import TransformersLLM
-
-    if not isinstance(llm, TransformersLLM):
-        raise Unsupported(
-            llm.name,
-            "contexts that are encoded apart",
-            "take a model that transformers runs in this process: a folder, a GGUF file, a name of "
-            "`rag models` or of the hub",
-        )
-    return llm
-
-
-def with_contexts(
-    llm: LLM, contexts: str, folder: Path | None, template: Template | None
-) -> tuple[LLM, Encoding]:
-    """Return a model that reads contexts as `--contexts` says, and how that is.
-
-    Args:
-        llm: The model.
-        contexts: 'auto', 'sequential' or 'parallel'.
-        folder: Folder of encoded passages and calibrations; see `contexts_folder`.
-        template: What shows it the passages; None for prompts that number them.
-
-    Raises:
-        InputError: They are to be read in parallel, and there is no calibration.
-        Unsupported: The model cannot do that, or the calibration says that answers would suffer.
-    """
-    if folder is None or not may_be_parallel(contexts, folder, template):
-        return llm, Encoding()
-    try:
-        return _parallel(llm, folder, template)
-    except (InputError, ModelError, CollectionError):
-        if contexts == "parallel":
-            raise
-        return llm, Encoding()
-
-
-def may_be_parallel(contexts: str, folder: Path | None, template: Template | None) -> bool:
-    """Return whether to look for a calibration, for which the model has to be there."""
-    if contexts != "auto":
-        return contexts == "parallel"
-    return folder is not None and os.access(folder, os.W_OK) and _alike(template)
-
-
-def _parallel(llm: LLM, folder: Path, template: Template | None) -> tuple[LLM, Encoding]:
-    from rag.context import ContextStore, ParallelLLM
-    from rag.context.calibration import Calibration, allowed_settings
-
-    local = of_this_process(llm)
-    store = ContextStore(folder, llm.name, llm.revision)
-    settings = allowed_settings(llm.name, store)
-    found = Calibration.from_json(store.calibration)
-    store = ContextStore(folder, llm.name, llm.revision, int8=found.int8)
-    # What is encoded for one question only would fill the disk, and never be found again.
-    parallel = ParallelLLM(local, settings, store=store if _alike(template) else None)
-    return parallel, Encoding(settings, found.date)
-
-
-def _alike(template: Template | None) -> bool:
-    """Return whether passages are shown alike to every question."""
-    return template is not None and not why_varying(template)

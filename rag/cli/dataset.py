@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from rag.cli.encoded_passages import drop_removed
-
 if TYPE_CHECKING:
     from rag.core.progress import Progress
     from rag.evaluation import RetrievalDataset
@@ -36,6 +34,7 @@ def collection_of(
     """Open a collection that holds the documents of a data set."""
     from rag.indexes import Collection
     from rag.models.registry import load_embedder
+    from rag.pipelines.encoded_passages import drop_removed
 
     embedder = load_embedder(embedder_name)
     with TemporaryDirectory(prefix="rag-eval-") as folder:

@@ -9,7 +9,6 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from rag.cli.encoded_passages import context_of, drop_gone, keep_wording
 from rag.core.errors import ContextOverflow, StorageError
 from rag.core.progress import Progress
 from rag.core.templates import Template
@@ -112,6 +111,8 @@ class Build:
             CollectionLocked: Another process is building, pruning, verifying or calibrating.
             StorageError: There is too little room, or the disk refused.
         """
+        from rag.pipelines.encoded_passages import drop_gone, keep_wording
+
         built = Built()
         with self._store.writing():
             generation = self._collection.info().generation
@@ -148,6 +149,7 @@ class Build:
     def _contexts(self) -> Iterator[_Context]:
         """Yield what the model reads of the passages, the same text once."""
         from rag.context.segments import source_of
+        from rag.pipelines.encoded_passages import context_of
 
         seen = set()
         for passage in self._collection.passages():

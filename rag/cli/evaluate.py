@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from rag.cli.contexts import Encoding, contexts_folder, contexts_option
+from rag.cli.contexts import contexts_folder, contexts_option, store_option
 from rag.cli.dataset import collection_of, dataset_argument, kept_option, split_option
-from rag.cli.encoded_passages import store_option
 from rag.cli.evaluate_answers import answers
 from rag.cli.output import json_option, print_json, print_table, quiet_option
 from rag.cli.progress import progress_bars
@@ -110,6 +109,7 @@ def retrieval(
     interval (bootstrap) and its p-value (paired randomisation test).
     """
     from rag.evaluation import Run, evaluate_retrieval, read_dataset, rerank_run
+    from rag.pipelines.context_encoding import Encoding
 
     states = contexts_folder(contexts, store, kept)
     dataset = read_dataset(folder, split)

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from rag.cli.contexts import contexts_folder, contexts_option, load, with_contexts
+from rag.cli.contexts import contexts_folder, contexts_option, load, store_option
 from rag.cli.dataset import collection_of, dataset_argument, kept_option, split_option
-from rag.cli.encoded_passages import store_option
 from rag.cli.exit_codes import ExitCode
 from rag.cli.output import json_option, print_json, print_table, quiet_option
 from rag.cli.progress import progress_bars
@@ -94,6 +93,7 @@ def answers(
     from rag.core.budgets import Budget
     from rag.core.templates import load_template
     from rag.evaluation import evaluate_answers, read_dataset
+    from rag.pipelines.context_encoding import with_contexts
 
     if examples_file and not strategy:
         raise click.UsageError("--examples are for a --strategy, such as 'DRAG k=5 m=2'")

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from rag.cli.encoded_passages import drop_removed
 from rag.cli.indexing import add, create
 from rag.cli.output import json_option, print_json, print_table
 from rag.cli.retrieval import collection_argument, where_option
@@ -39,6 +38,7 @@ def remove(
     `rag index info --documents` lists the ids.
     """
     from rag.indexes import Collection
+    from rag.pipelines.encoded_passages import drop_removed
 
     if bool(documents) == bool(where):
         raise click.UsageError("give ids of documents, or --where")

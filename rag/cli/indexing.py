@@ -14,7 +14,6 @@ from urllib.parse import unquote, urlsplit
 
 import click
 
-from rag.cli.encoded_passages import drop_removed
 from rag.cli.exit_codes import ExitCode
 from rag.cli.output import json_option, print_json, quiet_option
 from rag.cli.progress import progress_bars
@@ -227,6 +226,7 @@ def add(
     """Add files and folders to COLLECTION; what has not changed is passed over."""
     from rag.cli.estimate import estimate
     from rag.indexes import Collection
+    from rag.pipelines.encoded_passages import drop_removed
 
     source = Source(paths, include, exclude, sensitivity)
     began = time.perf_counter()

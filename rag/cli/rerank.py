@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from rag.cli.contexts import contexts_folder, contexts_option
+from rag.cli.contexts import contexts_folder, contexts_option, store_option
 from rag.cli.dataset import dataset_argument, split_option
-from rag.cli.encoded_passages import store_option
 from rag.cli.evaluate import compare_runs, print_comparisons
 from rag.cli.output import json_option, print_json, quiet_option
 from rag.cli.progress import progress_bars

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from rag.cli.contexts import Encoding, load, may_be_parallel, with_contexts
+from rag.cli.contexts import load
 from rag.cli.exit_codes import ExitCode
 from rag.cli.output import print_table
 from rag.cli.progress import working
@@ -19,6 +19,7 @@ from rag.core.templates import load_template
 if TYPE_CHECKING:
     from rag.core.protocols import LLM
     from rag.evaluation import RerankReport
+    from rag.pipelines.context_encoding import Encoding
     from rag.rerankers import Reranker
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -133,6 +134,7 @@ def ranking_llm(
     method: str, llm: LLM | str, contexts: str, folder: Path | None, prompt_folder: Path | None
 ) -> tuple[LLM | str, Encoding]:
     """Return the model that a reranker asks, and how it reads passages; see `with_contexts`."""
+    from rag.pipelines.context_encoding import Encoding, may_be_parallel, with_contexts
     from rag.rerankers.pointwise import QueryLikelihood, YesNo
 
     if method.startswith("cross-encoder:"):

@@ -9,8 +9,7 @@ from typing import Any
 
 import click
 
-from rag.cli.contexts import contexts_folder, contexts_option
-from rag.cli.encoded_passages import store_option
+from rag.cli.contexts import contexts_folder, contexts_option, store_option
 from rag.cli.output import console, json_option, print_json
 from rag.cli.prompts import prompts_option
 from rag.cli.reranking import (

@@ -82,7 +82,7 @@ class LoopbackServer(ABC):
 
     def __enter__(self) -> Self:
         """Begin to serve, on a port that is free."""
-        uvicorn = require("uvicorn", extra="dev", needed_for="A loopback server")
+        uvicorn = require("uvicorn", extra="service", needed_for="A loopback server")
         self._server = uvicorn.Server(
             uvicorn.Config(
                 self._app,

@@ -9,8 +9,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import click
-
 from rag.core.errors import CollectionError, MissingExtra
 from rag.core.hits import Hit
 from rag.core.templates import SHIPPED, Template, load_template
@@ -23,15 +21,8 @@ if TYPE_CHECKING:
 FOLDER = "contexts"
 
 _ENCODED = ("query_likelihood", "read")
-"""The prompts whose passages commands keep encoded; others may word passages alike, but never read
+"""The prompts whose passages are kept encoded; others may word passages alike, but never read
 what was encoded after these prompts' system texts."""
-
-store_option = click.option(
-    "--store",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="Folder of encoded passages and calibrations; by default COLLECTION/contexts, the only "
-    "one from which `rag index` drops what it removes.",
-)
 
 
 def stores_in(folder: Path) -> list[ContextStore]:
