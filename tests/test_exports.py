@@ -229,6 +229,7 @@ PUBLIC = {
         "load_llm",
     ],
     "rag.pipelines": [
+        "Conversation",
         "DRAG",
         "Escalate",
         "ExamplePool",
@@ -246,6 +247,7 @@ PUBLIC = {
         "SearchPlan",
         "SearchPlanner",
         "SelfAsk",
+        "Turn",
         "allocate",
         "make_pipeline",
         "metered",

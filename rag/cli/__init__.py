@@ -17,10 +17,13 @@ from rag.cli.evaluate import evaluate
 from rag.cli.examples import examples
 from rag.cli.exit_codes import EXIT_CODES, ReportingGroup
 from rag.cli.index import index
+from rag.cli.keys import keys
+from rag.cli.mcp import mcp
 from rag.cli.models import models
 from rag.cli.prompts import prompts
 from rag.cli.rerank import rerank
 from rag.cli.search import search
+from rag.cli.serve import serve
 from rag.cli.web import web
 
 
@@ -43,6 +46,9 @@ for command in (
     web,
     budget,
     examples,
+    keys,
+    serve,
+    mcp,
     cache,
     evaluate,
     prompts,

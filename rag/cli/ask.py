@@ -239,5 +239,6 @@ def _in_time(budget: Budget, pipeline: Pipeline, llm: LLM | None) -> tuple[Budge
     from rag.pipelines.in_time import in_time
     from rag.pipelines.strategies import Strategy
 
-    budget, notes = in_time(budget, pipeline, kept_cost_model(llm) if llm else None)
+    times = kept_cost_model(llm) if llm and budget.seconds is not None else None
+    budget, notes = in_time(budget, pipeline, times)
     return budget, (as_planned(pipeline), *notes) if isinstance(pipeline, Strategy) else notes

@@ -5,12 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import unquote, urlsplit
 
 import click
 
@@ -20,88 +19,15 @@ from rag.cli.progress import progress_bars
 from rag.cli.retrieval import collection_argument, embedder_option
 from rag.core.documents import Document
 from rag.core.errors import InputError
-from rag.core.progress import Progress
 
 if TYPE_CHECKING:
     from rag.cli.estimate import Estimate
     from rag.indexes import AddReport, Collection
-    from rag.text import Skipped
+    from rag.indexes.sources import Source
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 INDEXES = ("flat", "hnsw", "ivf", "pq")
-
-
-@dataclass
-class Source:
-    """The files that a command names, read one at a time.
-
-    Args:
-        paths: Files and folders.
-        include: Patterns of files to take.
-        exclude: Patterns of files to leave out.
-        sensitivity: The tags of documents that state none themselves.
-
-    Attributes:
-        wanted: The files to read, known once `documents` has begun.
-        skipped: What gave no document, complete once `documents` is exhausted.
-    """
-
-    paths: Sequence[Path]
-    include: Sequence[str]
-    exclude: Sequence[str]
-    sensitivity: Sequence[str] = ()
-    wanted: set[Path] = field(default_factory=set, init=False)
-    skipped: list[Skipped] = field(default_factory=list, init=False)
-
-    def documents(self, progress: Progress) -> Iterator[Document]:
-        """Yield the documents and keep what was skipped."""
-        from rag.text import FoundFile, find_files, read_documents
-
-        found = list(find_files(self.paths, include=self.include, exclude=self.exclude))
-        self.wanted = {each.path for each in found if isinstance(each, FoundFile)}
-        items = read_documents(self.paths, include=self.include, exclude=self.exclude)
-        for number, item in enumerate(items, start=1):
-            # A file of JSON Lines gives more than one item.
-            progress("reading", number, max(number, len(found)))
-            if isinstance(item, Document):
-                yield self._tagged(item)
-            else:
-                self.skipped.append(item)
-
-    def _tagged(self, document: Document) -> Document:
-        if not self.sensitivity or "sensitivity" in document.metadata:
-            return document
-        return replace(
-            document, metadata={**document.metadata, "sensitivity": list(self.sensitivity)}
-        )
-
-    def reasons(self) -> dict[str, list[Path]]:
-        """Return what was skipped, by reason."""
-        reasons: dict[str, list[Path]] = {}
-        for each in self.skipped:
-            reasons.setdefault(each.reason, []).append(each.path)
-        return reasons
-
-    @property
-    def failed(self) -> bool:
-        """Whether a file gave no document though it was to be read."""
-        return any(each.path in self.wanted for each in self.skipped)
-
-    def gone(self, collection: Collection) -> list[str]:
-        """Return the ids of documents from below the paths whose files are no longer there."""
-        roots = [path.resolve() for path in self.paths]
-        return [
-            each.id
-            for each in collection.documents()
-            if (path := _path(each.uri)) and not path.exists()
-            if any(path.is_relative_to(root) for root in roots)
-        ]
-
-
-def _path(uri: str) -> Path | None:
-    parts = urlsplit(uri)
-    return Path(unquote(parts.path)) if parts.scheme == "file" else None
 
 
 def source_options(command: Command) -> Command:
@@ -176,6 +102,7 @@ def create(
     """Make the new collection COLLECTION from files and folders."""
     from rag.cli.estimate import estimate
     from rag.indexes import Collection
+    from rag.indexes.sources import Source
     from rag.models.registry import load_embedder
 
     source = Source(paths, include, exclude, sensitivity)
@@ -226,6 +153,7 @@ def add(
     """Add files and folders to COLLECTION; what has not changed is passed over."""
     from rag.cli.estimate import estimate
     from rag.indexes import Collection
+    from rag.indexes.sources import Source
     from rag.pipelines.encoded_passages import drop_removed
 
     source = Source(paths, include, exclude, sensitivity)

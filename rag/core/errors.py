@@ -21,6 +21,7 @@ where there is one::
     │   ├── CollectionLocked   another writer holds the collection
     │   ├── CollectionCorrupt  what is on disk contradicts itself
     │   ├── ManifestMismatch   the collection was built with another embedder
+    │   ├── ReadOnly           it was opened for reading only
     │   └── StorageError       the disk refused a read or a write
     ├── SearchFailed           the search could not be carried out (not: found nothing)
     │   └── EngineFailed       a web search engine could not be asked
@@ -259,6 +260,10 @@ class ManifestMismatch(CollectionError):
             f"{field} is {stored!r} in the collection but {given!r} was given; open it with "
             "the embedder it was built with, or build a new collection",
         )
+
+
+class ReadOnly(CollectionError):
+    """The collection was opened for reading only."""
 
 
 class StorageError(CollectionError):

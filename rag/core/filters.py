@@ -28,6 +28,9 @@ Where = Mapping[str, Any]
 Operator = Literal["eq", "ne", "gt", "gte", "lt", "lte", "in", "not_in", "exists"]
 _OPERATORS = get_args(Operator)
 
+_DEEPEST = 16
+"""Filters within filters; databases refuse expressions that are nested much deeper."""
+
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
@@ -69,19 +72,25 @@ def parse_where(where: Where) -> Condition:
     Raises:
         FilterError: The filter is malformed; the message names the part.
     """
+    return _parse(where, 1)
+
+
+def _parse(where: Where, depth: int) -> Condition:
+    if depth > _DEEPEST:
+        raise FilterError(f"a filter is nested more than {_DEEPEST} deep; write it flatter")
     if not isinstance(where, Mapping):
         raise FilterError(f"a filter is a mapping of fields to conditions, not {where!r}")
-    return All(tuple(_parse_entry(key, value) for key, value in where.items()))
+    return All(tuple(_parse_entry(key, value, depth) for key, value in where.items()))
 
 
-def _parse_entry(key: str, value: Any) -> Condition:
+def _parse_entry(key: str, value: Any, depth: int) -> Condition:
     if key in ("and", "or"):
         if not isinstance(value, list | tuple) or not value:
             raise FilterError(f"'{key}' takes a list of filters, not {value!r}")
-        parts = tuple(parse_where(part) for part in value)
+        parts = tuple(_parse(part, depth + 1) for part in value)
         return All(parts) if key == "and" else AnyOf(parts)
     if key == "not":
-        return Not(parse_where(value))
+        return Not(_parse(value, depth + 1))
     if isinstance(value, Mapping):
         return All(tuple(_parse_operator(key, name, operand) for name, operand in value.items()))
     return _parse_operator(key, "eq", value)

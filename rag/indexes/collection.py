@@ -12,7 +12,7 @@ from typing import Self, get_args
 from rag.core.documents import Document, Passage
 from rag.core.errors import (
     InputError,
-    StorageError,
+    ReadOnly,
 )
 from rag.core.filters import Condition, Where, parse_where
 from rag.core.hits import Hit
@@ -243,21 +243,35 @@ class Collection:
 
         Raises:
             InputError: A document cannot be stored or embedded; its batch is not committed.
-            StorageError: The disk refused, or the collection is open for reading only.
+            ReadOnly: The collection is open for reading only.
+            StorageError: The disk refused.
         """
-        report = AddReport()
+        return sum(self.add_batches(documents, progress=progress), AddReport())
+
+    def add_batches(
+        self, documents: Iterable[Document], *, progress: Progress = silent
+    ) -> Iterator[AddReport]:
+        """Add documents as `add` does, and say of each batch what was done once it is committed.
+
+        Raises:
+            InputError: A document cannot be stored or embedded; its batch is not committed.
+            ReadOnly: The collection is open for reading only.
+            StorageError: The disk refused.
+        """
+        done = 0
         with self._changing():
             splitter = Splitter.of_embedder(
                 self.embedder, self.manifest.passage_tokens, self.manifest.overlap
             )
         for batch in batches(documents):
             with self._changing():
-                report += index_batch(self._store, self.embedder, splitter, batch, progress)
+                report = index_batch(self._store, self.embedder, splitter, batch, progress)
                 self._lexical.catch_up()
-            progress("documents", report.added + report.updated + report.unchanged, None)
+            yield report
+            done += len(batch)
+            progress("documents", done, None)
         with self._changing():
             self._vectors.save()
-        return report
 
     def remove(self, document_ids: Iterable[str] = (), *, where: Where | None = None) -> int:
         """Remove documents, by id or by filter, in one step.
@@ -271,7 +285,8 @@ class Collection:
 
         Raises:
             FilterError: `where` is malformed.
-            StorageError: The disk refused, or the collection is open for reading only.
+            ReadOnly: The collection is open for reading only.
+            StorageError: The disk refused.
         """
         condition = None if where is None else parse_where(where)
         with self._changing():
@@ -342,6 +357,19 @@ class Collection:
         with self._store.read() as snapshot:
             yield from snapshot.documents(condition)
 
+    def document_page(self, limit: int, after: int = 0) -> tuple[list[DocumentInfo], int | None]:
+        """Return some of the documents, in the order in which they were added.
+
+        Args:
+            limit: How many at most.
+            after: Where to go on; 0 begins with the first.
+
+        Returns:
+            The documents, and where those that follow begin; None after the last.
+        """
+        with self._store.read() as snapshot:
+            return snapshot.document_page(limit, after)
+
     def passages(self) -> Iterator[Passage]:
         """Yield all passages, in the order in which they were added.
 
@@ -372,7 +400,8 @@ class Collection:
         """Give back the room of what was removed, and build both indexes anew.
 
         Raises:
-            StorageError: The disk refused, or the collection is open for reading only.
+            ReadOnly: The collection is open for reading only.
+            StorageError: The disk refused.
         """
         with self._changing():
             with self._store.write() as transaction:
@@ -390,7 +419,8 @@ class Collection:
 
         Raises:
             MissingExtra: FAISS is not installed.
-            StorageError: The disk refused, or the collection is open for reading only.
+            ReadOnly: The collection is open for reading only.
+            StorageError: The disk refused.
         """
         with self._changing() if repair else nullcontext():
             return verify(self._store, self._vectors, self._lexical, repair=repair)
@@ -439,7 +469,7 @@ class Collection:
     def _changing(self) -> Iterator[None]:
         """Let one thread at a time change the collection."""
         if self._writer is None:
-            raise StorageError(str(self.path), "was opened for reading; open it writable")
+            raise ReadOnly(str(self.path), "was opened for reading; open it writable")
         with self._writing:
             yield
 

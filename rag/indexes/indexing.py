@@ -13,7 +13,8 @@ from rag.indexes.store import Store
 from rag.text.splitting import Splitter
 
 _BATCH_DOCUMENTS = 1024
-_BATCH_CHARACTERS = 1 << 20
+# Whoever else changes the collection waits while a batch is embedded.
+_BATCH_CHARACTERS = 1 << 18
 
 
 @dataclass(frozen=True, slots=True)

@@ -131,6 +131,18 @@ class Snapshot:
         ):
             yield DocumentInfo(name, title, uri, read_metadata(metadata))
 
+    def document_page(self, limit: int, after: int) -> tuple[list[DocumentInfo], int | None]:
+        """Return documents that come after a place, and the place of the last if more follow."""
+        rows = self.execute(
+            "SELECT id, name, title, uri, metadata FROM documents WHERE id > ? ORDER BY id LIMIT ?",
+            (after, limit + 1),
+        ).fetchall()
+        page = [
+            DocumentInfo(name, title, uri, read_metadata(metadata))
+            for _, name, title, uri, metadata in rows[:limit]
+        ]
+        return page, rows[limit - 1][0] if len(rows) > limit else None
+
     def contents(self) -> Iterator[tuple[Document, list[StoredPassage]]]:
         """Yield everything, a document at a time, in the order in which they were added."""
         for number, name, text, title, uri, metadata in self.execute(

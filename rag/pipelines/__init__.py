@@ -2,6 +2,7 @@
 
 from rag.pipelines.allocate import allocate
 from rag.pipelines.base import Pipeline, metered
+from rag.pipelines.conversation import Conversation, Turn
 from rag.pipelines.drag import DRAG
 from rag.pipelines.escalate import Escalate
 from rag.pipelines.example_pool import ExamplePool
@@ -20,6 +21,7 @@ from rag.pipelines.strategies import make_pipeline
 
 __all__ = [
     "DRAG",
+    "Conversation",
     "Escalate",
     "ExamplePool",
     "Extraction",
@@ -36,6 +38,7 @@ __all__ = [
     "SearchPlan",
     "SearchPlanner",
     "SelfAsk",
+    "Turn",
     "allocate",
     "make_pipeline",
     "metered",

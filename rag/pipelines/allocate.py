@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rag.allocation.fitted import FittedAllocation
+from rag.allocation.observations import Cell
 from rag.allocation.planning import CallTimes
 from rag.core.budgets import Budget
 from rag.core.errors import InputError
@@ -48,15 +49,10 @@ def allocate(
         InputError: A limit cannot be checked, or there are no examples for any allocation.
     """
     pool = examples if isinstance(examples, ExamplePool) else ExamplePool(examples)
-    reasons = {cell: why_not(*cell, pool.examples) for cell in model.cells}
-    possible = [cell for cell, reason in reasons.items() if not reason]
-    if not possible:
-        reason = next(iter(reasons.values()))
-        raise InputError(f"no allocation of the model can be used: {reason}")
     plan = model.plan(
         budget,
         dataset=dataset,
-        cells=possible,
+        cells=usable_cells(model, pool.examples),
         call_times=call_times,
         prices=llm.prices,
     )
@@ -69,3 +65,22 @@ def allocate(
         prices=llm.prices,
     )
     return pipeline
+
+
+def usable_cells(model: FittedAllocation, examples: Sequence[WorkedExample]) -> list[Cell]:
+    """Return the cells of a model that there are strategies and worked examples for.
+
+    Raises:
+        InputError: There is none.
+    """
+    reasons = {cell: why_not(*cell, examples) for cell in model.cells}
+    usable = [cell for cell, reason in reasons.items() if not reason]
+    if not usable:
+        reason = next(iter(reasons.values()))
+        raise InputError(f"no allocation of the model can be used: {reason}")
+    return usable
+
+
+def as_planned(pipeline: Strategy) -> str:
+    """Say what was planned, for the notes of an answer."""
+    return f"planned for the budget: {pipeline.strategy} {pipeline.allocation}"

@@ -42,6 +42,9 @@ _MIGRATIONS = (
         collection TEXT NOT NULL COLLATE NOCASE,
         state TEXT NOT NULL,
         attempts INTEGER NOT NULL DEFAULT 0,
+        cancelled INTEGER NOT NULL DEFAULT 0, -- somebody asked for its end while it ran
+        file INTEGER,                         -- where it is, once it takes its files one by one
+        deaths INTEGER NOT NULL DEFAULT 0,    -- how often the process ended there
         done INTEGER NOT NULL DEFAULT 0,
         total INTEGER,
         work TEXT NOT NULL,        -- JSON: what is to be done
@@ -85,7 +88,10 @@ class Database:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._threads = local()
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # Before SQLite makes it: the files beside it are made with its permissions.
+        path.touch()
+        path.chmod(0o600)
         with self.write() as connection:
             (version,) = connection.execute("PRAGMA user_version").fetchone()
             if version > len(_MIGRATIONS):
@@ -94,7 +100,6 @@ class Database:
                 for statement in migration.split(";\n"):
                     connection.execute(statement)
                 connection.execute(f"PRAGMA user_version = {number}")
-        path.chmod(0o600)
 
     @contextmanager
     def write(self) -> Iterator[sqlite3.Connection]:

@@ -8,10 +8,11 @@ from fastapi import Depends
 from starlette.requests import Request
 
 from rag.service.access import Caller, access
+from rag.service.admission import admitted
 from rag.service.service import Service
 
 
-def _service(request: Request) -> Service:
+async def _service(request: Request) -> Service:  # else it would wait for a thread
     return cast(Service, request.app.state.service)
 
 
@@ -26,3 +27,6 @@ Writer = Annotated[Caller, Depends(access("write"))]
 
 Admin = Annotated[Caller, Depends(access("admin"))]
 """A caller that may make and delete collections, and see what others did."""
+
+Admitted = Annotated[None, Depends(admitted)]
+"""A place among the requests that are worked on; routes name it after their caller."""

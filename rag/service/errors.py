@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from pydantic import BaseModel
+from starlette.responses import JSONResponse
 
 from rag.core.errors import (
     BatchError,
     BudgetExhausted,
+    BudgetTooSmall,
+    CollectionError,
     CollectionExists,
     CollectionLocked,
     CollectionNotFound,
@@ -18,9 +21,11 @@ from rag.core.errors import (
     MissingExtra,
     ModelError,
     RagError,
+    ReadOnly,
     SearchFailed,
     Unsupported,
 )
+from rag.service.request_ids import request_id
 
 
 class ErrorDetail(BaseModel):
@@ -99,6 +104,8 @@ _BY_ERROR: tuple[tuple[type[RagError], int, str], ...] = (
     (CollectionNotFound, 404, "collection_not_found"),
     (CollectionExists, 409, "collection_exists"),
     (CollectionLocked, 409, "collection_locked"),
+    (ReadOnly, 409, "read_only"),
+    (BudgetTooSmall, 422, "budget_too_small"),
     (InputError, 422, "invalid_value"),
     (LoadError, 422, "unreadable_document"),
     (Unsupported, 422, "unsupported"),
@@ -110,7 +117,7 @@ _BY_ERROR: tuple[tuple[type[RagError], int, str], ...] = (
 )
 """What callers may learn of the toolkit's errors; of all others they learn nothing."""
 
-_SAYS_PATHS = (CollectionNotFound, CollectionExists, CollectionLocked, MissingExtra)
+_SAYS_PATHS = (CollectionNotFound, CollectionExists, CollectionLocked, ReadOnly, MissingExtra)
 
 
 def api_error(error: Exception) -> ApiError:
@@ -121,6 +128,18 @@ def api_error(error: Exception) -> ApiError:
         error = next(each for each in error.results if isinstance(each, Exception))
     for kind, status, code in _BY_ERROR:
         if isinstance(error, kind):
-            message = code.replace("_", " ") if isinstance(error, _SAYS_PATHS) else str(error)
+            message = code.replace("_", " ") if _says_paths(error) else str(error)
             return ApiError(status, code, message)
     return ApiError(500, "internal", "something unexpected happened; the service's log says what")
+
+
+def _says_paths(error: RagError) -> bool:
+    # A search of a collection fails for what its files did; one of the web does not.
+    of_files = isinstance(error.__cause__, (CollectionError, OSError))
+    return isinstance(error, _SAYS_PATHS) or (type(error) is SearchFailed and of_files)
+
+
+def error_response(error: ApiError) -> JSONResponse:
+    """Return the reply that tells an error."""
+    body = error.reply(request_id.get()).model_dump(mode="json")
+    return JSONResponse(body, error.status, error.headers)

@@ -11,10 +11,11 @@ from pathlib import Path
 from threading import RLock
 from typing import TYPE_CHECKING, Literal
 
-from rag.core.errors import CollectionError, CollectionExists, CollectionNotFound, StorageError
+from rag.core.errors import CollectionExists, CollectionNotFound, ReadOnly
 from rag.indexes import Collection
 from rag.retrievers import DenseRetriever, HybridRetriever, LexicalRetriever
 from rag.service.database import Database
+from rag.service.errors import ApiError
 
 if TYPE_CHECKING:
     from rag.core.protocols import Embedder, Retriever
@@ -114,7 +115,8 @@ class Library:
 
         Raises:
             CollectionExists: There is one of that name.
-            StorageError: The service is read-only, or the disk refused.
+            ReadOnly: The service is read-only.
+            StorageError: The disk refused.
         """
         self.check_writable()
         with self._changing:
@@ -151,31 +153,44 @@ class Library:
         """Delete a collection and its documents.
 
         Raises:
+            ApiError: It lies outside of the service's folder.
             CollectionNotFound: None of that name is served.
-            CollectionError: It lies outside of the service's folder.
-            StorageError: The service is read-only, or the disk refused.
+            ReadOnly: The service is read-only.
+            StorageError: The disk refused.
         """
-        self.check_writable()
         with self._changing:
+            self.check_deletable(name)
             shelf = self[name]
-            if shelf.outside:
-                raise CollectionError(
-                    name, "it was named when the service was started; it is not deleted from here"
-                )
             with self._database.write() as connection:
                 connection.execute("DELETE FROM collections WHERE name = ?", (shelf.name,))
             del self._shelves[shelf.name.casefold()]
             shelf.collection.close()
             shutil.rmtree(shelf.collection.path)
 
+    def check_deletable(self, name: str) -> None:
+        """Refuse to delete what cannot be deleted.
+
+        Raises:
+            ApiError: It lies outside of the service's folder.
+            CollectionNotFound: None of that name is served.
+            ReadOnly: The service is read-only.
+        """
+        self.check_writable()
+        if self[name].outside:
+            raise ApiError(
+                409,
+                "not_deletable",
+                "the collection lies outside of the service's folder; delete it there",
+            )
+
     def check_writable(self) -> None:
         """Refuse changes where the service is read-only.
 
         Raises:
-            StorageError: It is.
+            ReadOnly: It is.
         """
         if self.read_only:
-            raise StorageError("the service", "is read-only; start it without --read-only")
+            raise ReadOnly("the service", "is read-only; start it without --read-only")
 
     def _opened(self, path: Path) -> Collection:
         from rag.indexes import Manifest

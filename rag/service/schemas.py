@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StringConstraints
 
 from rag.core.answers import Citation
 from rag.core.hits import Hit
@@ -17,6 +17,22 @@ from rag.service.settings import Name
 
 Text = Annotated[str, StringConstraints(min_length=1, max_length=20_000, pattern=r"\S")]
 """A question or a query."""
+
+JobKind = Literal["upload", "folder"]
+
+
+def _number(value: object) -> object:
+    """Refuse what JSON has for numbers only in Python's eyes: true, and "1"."""
+    if isinstance(value, bool | str):
+        raise ValueError("Input should be a number")  # noqa: TRY004 # pydantic takes no other
+    return value
+
+
+Whole = Annotated[int, BeforeValidator(_number)]
+"""A whole number that a client sends."""
+
+Number = Annotated[float, BeforeValidator(_number)]
+"""A number that a client sends."""
 
 JobState = Literal["queued", "running", "done", "failed", "cancelled"]
 
@@ -135,7 +151,7 @@ class JobReply(Reply):
     """
 
     id: str
-    kind: Literal["upload", "folder"]
+    kind: JobKind
     collection: str
     state: JobState
     done: int = 0
@@ -159,7 +175,7 @@ class SearchRequest(Request):
     """
 
     query: Text = Field(examples=["How do I enable WAL mode?"])
-    top_k: int = Field(default=10, ge=1, le=1000)
+    top_k: Whole = Field(default=10, ge=1, le=1000)
     retriever: RetrieverKind = "hybrid"
     where: dict[str, Any] | None = Field(default=None, examples=[{"format": "markdown"}])
 
@@ -186,10 +202,10 @@ class BudgetRequest(Request):
         cost: Money, in the currency of the model's prices.
     """
 
-    tokens: int | None = Field(default=None, ge=0, le=1 << 40)
-    calls: int | None = Field(default=None, ge=0, le=1 << 40)
-    seconds: float | None = Field(default=None, ge=0, le=1e9)
-    cost: float | None = Field(default=None, ge=0, le=1e9)
+    tokens: Whole | None = Field(default=None, ge=0, le=1 << 40)
+    calls: Whole | None = Field(default=None, ge=0, le=1 << 40)
+    seconds: Number | None = Field(default=None, ge=0, le=1e9)
+    cost: Number | None = Field(default=None, ge=0, le=1e9)
 
 
 class AnswerRequest(Request):
@@ -209,13 +225,13 @@ class AnswerRequest(Request):
 
     question: Text = Field(examples=["What is the maximum size of a database file?"])
     collection: Name | None = Field(default=None, examples=["handbook"])
-    web: bool = False
+    web: StrictBool = False
     pipeline: Name | None = None
     budget: BudgetRequest = BudgetRequest()
-    top_k: int | None = Field(default=None, ge=1, le=100)
+    top_k: Whole | None = Field(default=None, ge=1, le=100)
     retriever: RetrieverKind = "hybrid"
     where: dict[str, Any] | None = None
-    stream: bool = False
+    stream: StrictBool = False
 
 
 class StageUsage(Reply):
@@ -278,12 +294,23 @@ class AnswerReply(Reply):
     sensitivity: tuple[str, ...]
 
 
+class StartEvent(Reply):
+    """The question was taken on.
+
+    Attributes:
+        id: Names the answer, for feedback.
+        pipeline: How it is answered.
+    """
+
+    id: str
+    pipeline: str
+
+
 class OperationEvent(Reply):
     """An operation of a pipeline began or ended.
 
     Attributes:
-        operation: 'search', 'search_web', 'fetch', 'embed', 'generate', 'score', 'next_token' or
-            'count_tokens'.
+        operation: 'search', 'search_web', 'fetch', 'embed', 'generate', 'score' or 'next_token'.
         stage: The stage of the pipeline that it belongs to.
         state: 'started', 'finished' or 'failed'.
         detail: What was searched for or fetched; '' for other operations.
@@ -382,8 +409,8 @@ class FeedbackRequest(Request):
         comment: Why.
     """
 
-    answer_id: str = Field(max_length=64)
-    rating: Literal["up", "down"]
+    answer_id: str = Field(max_length=64, examples=["8Xk2mQfZr1wT"])
+    rating: Literal["up", "down"] = Field(examples=["up"])
     comment: str = Field(default="", max_length=4000)
 
 
@@ -413,3 +440,23 @@ class FeedbackPage(Reply):
     """
 
     feedback: tuple[FeedbackReply, ...]
+
+
+class HealthReply(Reply):
+    """The process lives.
+
+    Attributes:
+        status: 'ok'.
+    """
+
+    status: Literal["ok"] = "ok"
+
+
+class ReadyReply(Reply):
+    """Whether the service can do its work.
+
+    Attributes:
+        reasons: Why it cannot; none where it can.
+    """
+
+    reasons: tuple[str, ...] = ()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tomllib
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -17,6 +18,20 @@ PREFIX = "RAG_SERVICE_"
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
 """The name of a collection, a pipeline or a key."""
+
+Origin = Annotated[str, StringConstraints(pattern=r"^https?://[^/*\s]+$")]
+"""Where a page comes from: 'https://wiki.example.com'."""
+
+
+def default_data() -> Path:
+    """Return the service's folder where none is named.
+
+    It is what the environment variable RAG_SERVICE_DATA says, else `ragmeter` in the user's folder
+    for data: $XDG_DATA_HOME, else ~/.local/share.
+    """
+    if named := os.environ.get(f"{PREFIX}DATA"):
+        return Path(named)
+    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "ragmeter"
 
 
 class Section(BaseModel):
@@ -39,8 +54,16 @@ class Server(Section):
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65535)
     hosts: tuple[str, ...] = ()
-    origins: tuple[str, ...] = ()
+    origins: tuple[Origin, ...] = ()
     shutdown_seconds: int = Field(default=30, ge=0)
+
+    @property
+    def local(self) -> bool:
+        """Whether only this machine reaches it."""
+        try:
+            return ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host.casefold() == "localhost"
 
 
 class Models(Section):
@@ -164,11 +187,12 @@ class Settings(Section):
     """All settings of the service.
 
     Attributes:
-        data: The service's folder: its database, uploads that wait, and its collections.
+        data: The service's folder: its database, uploads that wait, and its collections. `rag
+            serve PATH…` has one of its own in the default one for each set of paths.
         read_only: Whether collections can only be searched; then another process may write them.
     """
 
-    data: Path
+    data: Path = Field(default_factory=default_data)
     read_only: bool = False
     server: Server = Server()
     models: Models = Models()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import re
 
 # UTF-32 first: its little-endian mark begins with that of UTF-16.
 _MARKS = {
@@ -12,6 +13,9 @@ _MARKS = {
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
+# No encoding of a byte a character, and none of East Asia, has them in text. DOS ends files with
+# \x1a, and \x1b switches character sets.
+_NO_TEXT = re.compile(rb"[\x00-\x06\x0e-\x19\x1c-\x1f]")
 # Detection looks at this much; the whole is then decoded with what it found.
 _SAMPLE_BYTES = 256 * 1024
 
@@ -32,14 +36,21 @@ def decode(data: bytes, declared: str | None = None) -> str:
     for mark, encoding in _MARKS.items():
         if data.startswith(mark):
             return data.decode(encoding)
-    if b"\x00" in data:
+    if is_binary(data):
         raise ValueError("binary data, not text")
     for encoding in filter(None, (declared, "utf-8")):
         try:
             return data.decode(encoding)
         except (UnicodeDecodeError, LookupError):
             continue
+    if _NO_TEXT.search(data):
+        raise ValueError("binary data, not text")
     return data.decode(_detect(data), errors="replace")
+
+
+def is_binary(data: bytes) -> bool:
+    """Return whether bytes, or the first ones of many, are surely no text."""
+    return b"\x00" in data and not data.startswith(tuple(_MARKS))
 
 
 def _detect(data: bytes) -> str:

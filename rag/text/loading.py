@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import io
-import zipfile
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from rag.core.documents import Document
 from rag.core.errors import LoadError, MissingExtra
 from rag.text.content import Content, normalize
+from rag.text.encoding import is_binary
+from rag.text.sniffing import HEAD, sniff
 
 MAX_BYTES = 64 * 1024 * 1024
 """Largest file that is read, and most that a compressed one may unpack to, by default."""
@@ -32,10 +33,14 @@ FORMATS = {
 }
 """Formats by file suffix."""
 
-_OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 
-
-def load(path: Path, *, document_id: str | None = None, max_bytes: int = MAX_BYTES) -> Document:
+def load(
+    path: Path,
+    *,
+    document_id: str | None = None,
+    name: str | None = None,
+    max_bytes: int = MAX_BYTES,
+) -> Document:
     """Read a file as a document.
 
     The format follows from the suffix, unless the content shows that the suffix lies. A file
@@ -44,6 +49,7 @@ def load(path: Path, *, document_id: str | None = None, max_bytes: int = MAX_BYT
     Args:
         path: The file.
         document_id: The document's id; by default the path as given.
+        name: What the file is called, where that is not how its path ends.
         max_bytes: Largest file that is read, and most that a compressed one may unpack to.
 
     Returns:
@@ -56,8 +62,9 @@ def load(path: Path, *, document_id: str | None = None, max_bytes: int = MAX_BYT
             or is not text.
         MissingExtra: The package that reads the format is not installed.
     """
+    called = PurePath(name or path)
     try:
-        content = _read(_bytes(path, max_bytes), path.suffix.lower(), max_bytes)
+        content = _read(_bytes(path, max_bytes), called.suffix.lower(), max_bytes)
     except MissingExtra:
         raise
     except OSError as error:
@@ -75,7 +82,7 @@ def load(path: Path, *, document_id: str | None = None, max_bytes: int = MAX_BYT
     return Document(
         id=path.as_posix() if document_id is None else document_id,
         text=text,
-        title=title or normalize(path.stem),
+        title=title or normalize(called.stem),
         uri=path.resolve().as_uri(),
         metadata=content.metadata,
     )
@@ -123,25 +130,45 @@ def _format(data: bytes, suffix: str) -> str:
         ValueError: The content is of a known format that is not read.
     """
     named = FORMATS.get(suffix, "text")
-    head = data[:1024].lstrip(b"\xef\xbb\xbf \t\r\n")
-    if head.startswith(b"%PDF-"):
-        return "pdf"
-    if head.startswith(_OLE):
-        raise ValueError("a password-protected or pre-2007 Office file; save it as plain DOCX")
-    if head.startswith(b"PK\x03\x04"):
-        if _is_docx(data):
-            return "docx"
-        raise ValueError(f"an archive that is no DOCX{f' ({suffix})' if suffix else ''}")
+    shown = sniff(io.BytesIO(data))
+    if shown in ("pdf", "docx"):
+        return shown
     if named in ("pdf", "docx"):
         raise ValueError(f"broken, or not a {named.upper()} file")
-    if named == "text" and head[:14].lower().startswith((b"<!doctype html", b"<html")):
-        return "html"
-    return named
+    return shown or named if named == "text" else named
 
 
-def _is_docx(data: bytes) -> bool:
+def check_format(path: Path, name: str) -> None:
+    """Refuse a file whose content is not what its name says.
+
+    What has no suffix may be anything that is read. Only the beginning is looked at, so a file
+    that passes may still be broken.
+
+    Args:
+        path: The file.
+        name: What it is called.
+
+    Raises:
+        LoadError: Its suffix is unknown, its content is of another format or binary, or it is an
+            archive.
+        OSError: It cannot be read.
+    """
+    suffix = PurePath(name).suffix.lower()
+    named = FORMATS.get(suffix)
+    if named is None:
+        raise LoadError(
+            name, f"unknown format '{suffix}'; there are {' '.join(filter(None, FORMATS))}"
+        )
     try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            return "word/document.xml" in archive.namelist()
-    except zipfile.BadZipFile as error:
-        raise ValueError(f"broken archive: {error}") from error
+        with path.open("rb") as file:
+            shown = sniff(file)
+            file.seek(0)
+            head = file.read(HEAD)
+    except ValueError as error:
+        raise LoadError(name, str(error)) from error
+    if shown is None and named in ("pdf", "docx"):
+        raise LoadError(name, f"broken, or not a {named.upper()} file")
+    if shown is None and is_binary(head):
+        raise LoadError(name, "binary data, not text")
+    if suffix and shown not in (None, named):
+        raise LoadError(name, f"named '{suffix}', but it is a {shown.upper()} file")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections import Counter
 from typing import Any
 
@@ -16,31 +17,20 @@ _PAGE_NUMBER = re.compile(r"^\d+\s+|\s+\d+$")
 _BARE_PAGE_NUMBER = re.compile(r"[\divxlc]+")
 # A first or last line that this many pages share is a running head.
 _RUNNING = 3
+# PDFium works for one thread at a time.
+_PDFIUM = threading.Lock()
 
 
 def read_pdf(data: bytes) -> Content:
     """Read the text layer of a PDF; running heads, page numbers and dot leaders go.
-
-    PDFium is not thread-safe: call from one thread at a time.
 
     Raises:
         MissingExtra: pypdfium2 is not installed.
         ValueError: The file is broken, needs a password, or has no text layer.
     """
     pdfium = require("pypdfium2", extra="pdf", needed_for="Reading PDF files")
-    try:
-        document = pdfium.PdfDocument(data)
-    except pdfium.PdfiumError as error:
-        if "password" in str(error).lower():
-            raise ValueError("the PDF needs a password; save an unprotected copy") from error
-        raise ValueError(f"broken PDF: {error}") from error
-    try:
-        pages = [_page_text(document, number) for number in range(len(document))]
-        facts = document.get_metadata_dict(skip_empty=True)
-    except pdfium.PdfiumError as error:
-        raise ValueError(f"broken PDF: {error}") from error
-    finally:
-        document.close()
+    with _PDFIUM:
+        pages, facts = _contents(pdfium, data)
     empty = sum(not page.strip() for page in pages)
     if empty == len(pages):
         raise ValueError(f"none of the {empty} pages has a text layer; run OCR on it first")
@@ -51,6 +41,23 @@ def read_pdf(data: bytes) -> Content:
         metadata["date"] = "-".join(date.groups())
     text = "\n\n".join(_without_running_heads(pages))
     return Content(_DOT_LEADERS.sub(" …", text), facts.get("Title", "").strip(), metadata)
+
+
+def _contents(pdfium: Any, data: bytes) -> tuple[list[str], dict[str, str]]:
+    """Return the text of each page, and what the file says of itself."""
+    try:
+        document = pdfium.PdfDocument(data)
+    except pdfium.PdfiumError as error:
+        if "password" in str(error).lower():
+            raise ValueError("the PDF needs a password; save an unprotected copy") from error
+        raise ValueError(f"broken PDF: {error}") from error
+    try:
+        pages = [_page_text(document, number) for number in range(len(document))]
+        return pages, document.get_metadata_dict(skip_empty=True)
+    except pdfium.PdfiumError as error:
+        raise ValueError(f"broken PDF: {error}") from error
+    finally:
+        document.close()
 
 
 def _page_text(document: Any, number: int) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import threading
 from collections.abc import Iterable
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
@@ -47,8 +46,6 @@ _BINARY = re.compile(rb"[\x00-\x08\x0b\x0e-\x1a\x1c-\x1f]")
 _BYTE_ORDER_MARKS = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")
 # What a URL may be written with and browsers take out of it.
 _URL_BREAKS = str.maketrans("", "", "\t\r\n")
-# PDFium works for one thread at a time.
-_PDFIUM = threading.Lock()
 
 
 def read_page(
@@ -139,8 +136,7 @@ def _read(data: bytes, kind: str, header: str, url: str) -> tuple[Content, tuple
         case "pdf":
             from rag.text.pdf import read_pdf
 
-            with _PDFIUM:
-                return read_pdf(data), ()
+            return read_pdf(data), ()
         case "docx":
             from rag.text.docx import read_docx
 

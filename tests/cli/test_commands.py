@@ -12,10 +12,10 @@ from click.testing import CliRunner, Result
 
 from rag.allocation.fitted import FittedAllocation
 from rag.cli import main
-from rag.cli.indexing import Source
 from rag.core.budgets import Budget
 from rag.core.progress import Progress, silent
 from rag.indexes import Collection
+from rag.indexes.sources import Source
 from tests.allocation.simulated import DRAG, observations, simulated
 
 PAGES = Path(__file__).parents[2] / "examples" / "sqlite"

@@ -21,6 +21,7 @@ from rag.core.errors import (
     FilterError,
     InputError,
     ManifestMismatch,
+    ReadOnly,
     StorageError,
 )
 from rag.core.progress import silent
@@ -199,6 +200,33 @@ def test_a_filter_sees_later_changes(collection: Collection) -> None:
     assert [len(names) for names in found(collection, "common", 10, {"even": True})] == [3, 3]
 
 
+def test_each_batch_is_told_once_it_is_committed(
+    collection: Collection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(indexing_module, "_BATCH_DOCUMENTS", 2)
+    collection.add(documents(1))
+    reports = collection.add_batches(documents(5))
+    first = next(reports)
+    assert (first.added, first.unchanged) == (1, 1)
+    assert collection.info().documents == 2
+    assert [each.added for each in reports] == [2, 1]
+
+
+def test_listing_documents_page_by_page(collection: Collection) -> None:
+    collection.add(documents(5))
+    names = [each.id for each in documents(5)]
+    pages, after = [], 0
+    while True:
+        page, following = collection.document_page(2, after)
+        pages.append([each.id for each in page])
+        if following is None:
+            break
+        after = following
+        collection.remove(names[3:4])  # where a page begins does not depend on what is there
+    assert pages == [names[:2], [names[2], names[4]]]
+    assert collection.document_page(2, 10**12) == ([], None)
+
+
 def test_listing_documents(collection: Collection) -> None:
     collection.add(documents(4))
     listed = list(collection.documents({"even": True}))
@@ -317,7 +345,7 @@ def test_a_reader_does_not_write(collection: Collection) -> None:
             reader.compact,
             lambda: reader.verify(repair=True),
         ):
-            with pytest.raises(StorageError, match="for reading"):
+            with pytest.raises(ReadOnly, match="for reading"):
                 write()
         assert reader.info().documents == 1
 

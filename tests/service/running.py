@@ -1,18 +1,16 @@
 """The service on a port of loopback, in a thread of this process."""
 
-import socket
 import threading
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
 import httpx2
-import uvicorn
 
 from rag.core.protocols import LLM, Embedder
 from rag.service.app import create_app
 from rag.service.service import Service
+from rag.service.serving import ServiceServer, bound
 from rag.service.settings import load_settings
 from rag.testing import EchoLLM, HashEmbedder
 
@@ -41,28 +39,32 @@ class RunningService:
         self.app = create_app(
             self.settings, embedder or HashEmbedder(), llm or EchoLLM(), sources=sources
         )
-        config = uvicorn.Config(self.app, log_config=None, access_log=False, lifespan="on")
-        self._server = uvicorn.Server(config)
+        self._started = threading.Event()
+        self._server = ServiceServer(self.app, self.settings, self._started.set)
         self._thread = threading.Thread(target=self._run)
 
     def _run(self) -> None:
-        self._server.run(sockets=[self._socket])
+        with self._socket:
+            self._server.run_on(self._socket)
 
     def __enter__(self) -> Self:
-        self._socket = socket.create_server(("127.0.0.1", 0))
+        self._socket = bound(self.settings.server.model_copy(update={"port": 0}))
         self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
         self._thread.start()
-        while not self._server.started:
+        while not self._started.wait(0.1):
             assert self._thread.is_alive(), "the service did not start"
-            time.sleep(0.005)
         self.client = httpx2.Client(base_url=self.url, timeout=30)
         return self
 
     def __exit__(self, *_: object) -> None:
         self.client.close()
-        self._server.should_exit = True
+        self.stop()
         self._thread.join(timeout=30)
         assert not self._thread.is_alive()
+
+    def stop(self) -> None:
+        """Have it stop once it has done what it has begun."""
+        self._server.should_exit = True
 
     @property
     def service(self) -> Service:

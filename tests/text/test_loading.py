@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from rag.core.errors import LoadError, MissingExtra
 from rag.text import load
 from rag.text.content import normalize
+from rag.text.loading import check_format
 
 
 def write(folder, name, data):
@@ -42,6 +43,10 @@ def test_encodings(tmp_path, encoding):
         ("a.txt", b"\x89PNG\r\n\x1a\n\x00\x00\x00\x0d", "binary"),
         ("a.txt", b" \n\t\xef\xbb\xbf"[:3], "no text"),
         ("a.html", "<html><script>x()</script></html>", "no text"),
+        ("a.txt", b"\xd3\x07\x81\x02\xff\x13\x9c\xe6" * 9, "binary"),
+        ("a.txt", b"\x1f\x8b\x08 rest", "archive"),
+        ("a.md", b"Rar!\x1a\x07 rest", "archive"),
+        ("a", b"a.txt".ljust(257, b"\0") + b"ustar", "archive"),
         ("a.pdf", "not a PDF", "not a PDF"),
         ("a.pdf", b"%PDF-1.7\nbroken", "broken PDF"),
         ("a.docx", "not a DOCX", "not a DOCX"),
@@ -55,6 +60,47 @@ def test_what_cannot_be_read_is_named_with_its_reason(tmp_path, name, data, reas
     with pytest.raises(LoadError, match=reason) as caught:
         load(path)
     assert caught.value.uri == str(path)
+
+
+@pytest.mark.parametrize("text", ["BZh9 is how bzip2 begins", "7zip", "Rar! it said", "LZIP"])
+def test_text_that_begins_like_an_archive_is_text(tmp_path, text):
+    assert load(write(tmp_path, "a.txt", text)).text == text
+
+
+def test_old_text_files_end_with_a_mark(tmp_path):
+    assert load(write(tmp_path, "a.txt", "Grüße aus Köln, schöne\x1a".encode("cp850")))
+
+
+def test_a_file_can_have_another_name_than_its_path(tmp_path):
+    path = write(tmp_path, "0", "---\ntags: [a]\n---\nSome notes.")
+    document = load(path, document_id="n", name="notes/guide.md")
+    assert document.title == "guide"
+    assert document.metadata == {"format": "markdown", "tags": ["a"]}
+    assert load(path).metadata == {"format": "text"}
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "reason"),
+    [
+        ("a.txt", "text", None),
+        ("a.md", "text", None),
+        ("a", "<html>", None),
+        ("a.html", "text", None),
+        ("a.txt", "text".encode("utf-16"), None),
+        ("a.xls", "text", "unknown format '.xls'"),
+        ("a.txt", "<!DOCTYPE html><p>", "named '.txt', but it is a HTML file"),
+        ("a.md", b"%PDF-1.7", "named '.md', but it is a PDF file"),
+        ("a.html", b"\x00\x01", "binary"),
+        ("a.docx", "text", "not a DOCX"),
+    ],
+)
+def test_content_has_to_be_what_the_name_says(tmp_path, name, data, reason):
+    path = write(tmp_path, "0", data)
+    if reason is None:
+        check_format(path, name)
+    else:
+        with pytest.raises(LoadError, match=reason):
+            check_format(path, name)
 
 
 def test_missing_files_and_folders(tmp_path):
