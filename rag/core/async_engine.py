@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Hashable
+from collections import defaultdict
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, TypeVar, cast
@@ -26,8 +27,10 @@ class AsyncEngine:
     """Runs programs of concurrent tasks of one event loop.
 
     Backends work in threads, one batch at a time each; what is asked for meanwhile forms the next
-    batch. Models with the capability 'concurrent' get every call at once, for they form batches
-    of their own. Cancelling the task that awaits `run` ends its program: calls that wait are
+    batch. A retriever that states more `batches_at_once` gets another one as soon as that is as
+    large as one of those under way, so that it reads what one found while it embeds the next.
+    Models with the capability 'concurrent' get every call at once, for they form batches of their
+    own. Cancelling the task that awaits `run` ends its program: calls that wait are
     dropped, and the result of a call under way is metered and thrown away.
 
     Args:
@@ -52,7 +55,7 @@ class AsyncEngine:
         self.meter = Meter(budget or Budget(), clock=clock)
         self._clock = clock
         self._scheduler = Scheduler(self.meter, self.backends)
-        self._busy: set[Hashable] = set()
+        self._under_way: defaultdict[Hashable, list[int]] = defaultdict(list)
         self._serving: set[asyncio.Task[None]] = set()
         self._listeners: dict[Question, asyncio.Queue[Event]] = {}
 
@@ -130,9 +133,8 @@ class AsyncEngine:
     def _pump(self) -> None:
         """Let programs go on, start a batch on every idle backend, tell listeners of the end."""
         self._scheduler.advance()
-        for lane, calls in self._scheduler.take(execution.lane, self._busy).items():
-            if not execution.concurrent(calls[0]):
-                self._busy.add(lane)
+        for lane, calls in self._scheduler.take(execution.lane, self._may_start).items():
+            self._under_way[lane].append(len(calls))
             serving = self._loop.create_task(self._serve(lane, calls))
             # The loop itself keeps no task alive.
             self._serving.add(serving)
@@ -140,6 +142,12 @@ class AsyncEngine:
         for question in list(self._listeners):
             if question.outcome is not None:
                 self._listeners.pop(question).put_nowait(question.outcome)
+
+    def _may_start(self, lane: Hashable, calls: Sequence[Call]) -> bool:
+        sizes = self._under_way[lane]
+        if not sizes or execution.concurrent(calls[0]):
+            return True
+        return len(sizes) < execution.batches_at_once(calls[0]) and len(calls) >= min(sizes)
 
     async def _serve(self, lane: Hashable, calls: list[Call]) -> None:
         """Carry out what waits for one backend, one batch after the other."""
@@ -154,7 +162,9 @@ class AsyncEngine:
                     await self._serve_batch(batch)
                     self._pump()
         finally:
-            self._busy.discard(lane)
+            self._under_way[lane].remove(len(calls))
+            if not self._under_way[lane]:
+                del self._under_way[lane]
             self._pump()
 
     async def _serve_batch(self, batch: list[Call]) -> None:

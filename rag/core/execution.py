@@ -41,6 +41,11 @@ def concurrent(call: Call) -> bool:
     return "concurrent" in getattr(call.backends.find(call.op), "capabilities", ())
 
 
+def batches_at_once(call: Call) -> int:
+    """Return how many batches the backend of a call works on side by side."""
+    return getattr(call.backends.find(call.op), "batches_at_once", 1)
+
+
 def needs(calls: Sequence[Call]) -> list[Reservation | Exception]:
     """Find out what each call of a batch needs from its budget, or why it cannot be made."""
     ops = [call.op for call in calls]

@@ -10,7 +10,6 @@ from collections import deque
 from collections.abc import (
     Awaitable,
     Callable,
-    Collection,
     Coroutine,
     Hashable,
     Iterable,
@@ -78,23 +77,24 @@ class Scheduler:
             self._step(*self._ready.popleft())
 
     def take(
-        self, key: Callable[[Call], Hashable], busy: Collection[Hashable] = ()
+        self,
+        key: Callable[[Call], Hashable],
+        may_start: Callable[[Hashable, Sequence[Call]], bool] = lambda _key, _calls: True,
     ) -> dict[Hashable, list[Call]]:
         """Hand out the waiting calls in batches.
 
         Args:
             key: Calls with equal keys form a batch.
-            busy: Keys whose calls stay for later.
+            may_start: Says of a key and the calls that wait for it whether it is their turn; if
+                not, they stay for later.
         """
-        batches: dict[Hashable, list[Call]] = {}
-        kept = []
+        waiting: dict[Hashable, list[Call]] = {}
         for call in sorted(self._pending, key=lambda call: call.order):
-            batch = key(call)
-            if batch in busy:
-                kept.append(call)
-            else:
-                batches.setdefault(batch, []).append(call)
-        self._pending = kept
+            waiting.setdefault(key(call), []).append(call)
+        batches = {name: calls for name, calls in waiting.items() if may_start(name, calls)}
+        self._pending = [
+            call for name, calls in waiting.items() if name not in batches for call in calls
+        ]
         return batches
 
     def admit(self, requests: Mapping[Call, Reservation | Exception]) -> set[Call]:

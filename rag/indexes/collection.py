@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +23,7 @@ from rag.indexes.derived_vectors import DerivedVectors
 from rag.indexes.indexing import AddReport, batches, index_batch
 from rag.indexes.manifest import EmbedderManifest, Manifest
 from rag.indexes.records import VectorDtype
-from rag.indexes.search import FilterCache, read_hits
+from rag.indexes.search import FilterCache, read_fused, read_hits, unread_hits
 from rag.indexes.snapshot import DocumentInfo
 from rag.indexes.store import Store
 from rag.indexes.transfer import Export, export_snapshot, import_into
@@ -338,6 +338,47 @@ class Collection:
         with self._lexical.current() as (index, snapshot):
             allowed = self._filters.ids(snapshot, condition)
             return read_hits("lexical", index.search(queries, top_k, allowed), snapshot)
+
+    def search_fused(
+        self,
+        queries: Sequence[str],
+        top_k: int,
+        where: Where | None = None,
+        *,
+        candidates: int,
+        fusion: Callable[[Sequence[Sequence[Hit]]], list[Hit]],
+    ) -> list[list[Hit]]:
+        """Return the best of both ways to search, best first.
+
+        Args:
+            queries: The queries.
+            top_k: Hits for a query.
+            where: A filter on the documents' metadata.
+            candidates: Hits of each way that are fused.
+            fusion: Makes one ranking of the dense and the lexical one of a query, in that order, by
+                scores, ranks and ids: only passages that come out of it in time are read.
+
+        Raises:
+            InputError: A query cannot be embedded, `top_k` is below 1, or `where` is malformed.
+            StorageError: The disk refused.
+        """
+        condition = _checked(top_k, where)
+        if not queries:
+            return []
+        vectors = self.embedder.embed_queries(queries)
+        with self._vectors.current() as (near, first), self._lexical.current() as (words, second):
+            rankings = zip(
+                unread_hits(
+                    "dense", near.search(vectors, candidates, self._filters.ids(first, condition))
+                ),
+                unread_hits(
+                    "lexical",
+                    words.search(queries, candidates, self._filters.ids(second, condition)),
+                ),
+                strict=True,
+            )
+            fused = [fusion(each)[:top_k] for each in rankings]
+            return read_fused(fused, {"dense": first, "lexical": second})
 
     def document(self, document_id: str) -> Document:
         """Return a document.

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
+from rag.core.documents import Passage
 from rag.core.errors import CollectionCorrupt
 from rag.core.filters import Condition
 from rag.core.hits import Hit
@@ -32,6 +34,45 @@ class FilterCache:
         return ids
 
 
+def unread_hits(part: str, found: Sequence[VectorHits]) -> list[list[Hit]]:
+    """Return hits whose passages have an id, made of their number, and nothing else.
+
+    Args:
+        part: The part of the collection that found them.
+        found: Ids and scores for each query, best first.
+    """
+    return [
+        [
+            Hit(Passage(str(number), "", "", 0, 0), score, {part: score}, {part: rank})
+            for rank, (number, score) in enumerate(
+                zip(ids.tolist(), scores.tolist(), strict=True), start=1
+            )
+        ]
+        for ids, scores in found
+    ]
+
+
+def read_fused(
+    fused: Sequence[Sequence[Hit]], snapshots: Mapping[str, Snapshot]
+) -> list[list[Hit]]:
+    """Return hits of `unread_hits`, fused, with their passages.
+
+    Args:
+        fused: The hits of each query.
+        snapshots: For each part of the collection the store at its index's generation.
+
+    Raises:
+        CollectionCorrupt: An index names a passage that is not stored.
+    """
+    passages: dict[int, Passage] = {}
+    for part, snapshot in snapshots.items():
+        numbers = {int(hit.passage.id) for hits in fused for hit in hits if part in hit.ranks}
+        passages |= snapshot.passages(numbers - passages.keys())
+        if missing := numbers - passages.keys():
+            raise _not_stored(snapshot, part, min(missing))
+    return [[replace(hit, passage=passages[int(hit.passage.id)]) for hit in hits] for hits in fused]
+
+
 def read_hits(part: str, found: Sequence[VectorHits], snapshot: Snapshot) -> list[list[Hit]]:
     """Return hits with their passages.
 
@@ -54,7 +95,11 @@ def read_hits(part: str, found: Sequence[VectorHits], snapshot: Snapshot) -> lis
             for ids, scores in listed
         ]
     except KeyError as error:
-        raise CollectionCorrupt(
-            snapshot.path,
-            f"the {part} index names passage {error}, which is not stored; verify and repair",
-        ) from error
+        raise _not_stored(snapshot, part, error) from error
+
+
+def _not_stored(snapshot: Snapshot, part: str, number: object) -> CollectionCorrupt:
+    return CollectionCorrupt(
+        snapshot.path,
+        f"the {part} index names passage {number}, which is not stored; verify and repair",
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,6 +22,9 @@ _DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 # Tokens in a batch, padding included. A CPU's caches like small batches; a GPU wants work.
 _BATCH_TOKENS = {"cpu": 512, "cuda": 65_536}
+
+# Below, a batch takes its core about as long as one of this size.
+_LEAST_BATCH_TOKENS = 64
 
 # Texts that are tokenized at once; bounds what the tokenizer holds.
 _TOKENIZED = 8_192
@@ -84,6 +88,7 @@ class SentenceTransformerEmbedder:
         precision = default_dtype(device) if dtype == "auto" else getattr(torch, dtype)
         self._encoder = on_lane(device, SentenceEncoder, path, device, precision)
         self._tokenizer = self._encoder.tokenizer
+        self._query_turn = Lock()
         self._batch_tokens = batch_tokens or _BATCH_TOKENS["cpu" if device == "cpu" else "cuda"]
 
         prompts = self._encoder.prompts
@@ -119,7 +124,9 @@ class SentenceTransformerEmbedder:
         Raises:
             InputError: A query, with its prefix, is longer than `max_tokens`.
         """
-        return self._embed("query", self.query_prefix, texts, silent)
+        # Callers that share the cores finish together, late; in turn, the first goes on early.
+        with self._query_turn:
+            return self._embed("query", self.query_prefix, texts, silent)
 
     def embed_passages(self, texts: Sequence[str], progress: Progress = silent) -> Vectors:
         """Embed passages.
@@ -166,14 +173,26 @@ class SentenceTransformerEmbedder:
 
     def _batches(self, encoded: Sequence[TokenIds]) -> Iterator[list[int]]:
         """Yield the rows of each batch, longest texts first: what remains only gets faster."""
+        room = self._room(encoded)
         batch: list[int] = []
         for row in sorted(range(len(encoded)), key=lambda row: len(encoded[row]), reverse=True):
-            if batch and (len(batch) + 1) * len(encoded[batch[0]]) > self._batch_tokens:
+            if batch and (len(batch) + 1) * len(encoded[batch[0]]) > room:
                 yield batch
                 batch = []
             batch.append(row)
         if batch:
             yield batch
+
+    def _room(self, encoded: Sequence[TokenIds]) -> int:
+        """Return the tokens of a batch: so few that a handful of texts keeps all cores busy.
+
+        Two batches for each core level out what one core has more of than another, and pad less.
+        """
+        cores = self._encoder.cores
+        if cores == 1:
+            return self._batch_tokens
+        share = sum(map(len, encoded)) // (2 * cores)
+        return min(self._batch_tokens, max(_LEAST_BATCH_TOKENS, share))
 
 
 def _weights_hash(folder: Path) -> str:

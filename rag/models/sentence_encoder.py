@@ -65,10 +65,15 @@ class SentenceEncoder:
         with quiet(), torch.inference_mode():
             self._forward = _frozen(forward) if device == "cpu" else forward
 
+    @property
+    def cores(self) -> int:
+        """Batches that are computed side by side, where there are so many."""
+        return torch.get_num_threads() if self._device == "cpu" else 1
+
     def vectors(self, batches: Sequence[Sequence[TokenIds]]) -> Iterator[Vectors]:
         """Yield the vectors of each batch of texts; shape (texts, dimension)."""
-        cores = torch.get_num_threads()
-        if self._device != "cpu" or not 1 < cores <= len(batches):
+        cores = self.cores
+        if not 1 < cores <= len(batches):
             for batch in batches:
                 yield on_lane(self._device, self._vectors, batch)
             return

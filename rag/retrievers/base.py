@@ -22,9 +22,12 @@ class CollectionRetriever(ABC):
 
     Attributes:
         name: What the retriever calls itself in scores and traces.
+        batches_at_once: Batches that it works on side by side: while the passages of one are read,
+            the queries of another are embedded.
     """
 
     name: str
+    batches_at_once = 2
 
     def __init__(self, collection: Collection) -> None:
         self.collection = collection

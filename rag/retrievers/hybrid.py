@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from rag.core.errors import InputError
 from rag.core.filters import Where
 from rag.core.hits import Hit
 from rag.retrievers.base import CollectionRetriever
@@ -25,7 +24,8 @@ class HybridRetriever(CollectionRetriever):
 
     Args:
         collection: The collection; it stays the caller's to close.
-        fusion: Makes one ranking of the dense and the lexical one, in that order.
+        fusion: Makes one ranking of the dense and the lexical one, in that order, by scores, ranks
+            and ids; passages are read afterwards.
     """
 
     name = "hybrid"
@@ -35,9 +35,6 @@ class HybridRetriever(CollectionRetriever):
         self.fusion = fusion
 
     def _search(self, queries: Sequence[str], top_k: int, where: Where | None) -> list[list[Hit]]:
-        if top_k < 1:
-            raise InputError(f"top_k is {top_k}; ask for 1 hit or more")
-        candidates = max(_CANDIDATES, top_k)
-        dense = self.collection.search_dense(queries, candidates, where)
-        lexical = self.collection.search_lexical(queries, candidates, where)
-        return [self.fusion(rankings)[:top_k] for rankings in zip(dense, lexical, strict=True)]
+        return self.collection.search_fused(
+            queries, top_k, where, candidates=max(_CANDIDATES, top_k), fusion=self.fusion
+        )

@@ -16,9 +16,12 @@ def shown_uri(uri: str) -> str:
 
 def shown_hits(hits: Sequence[Hit]) -> tuple[Hit, ...]:
     """Return hits as callers may see them."""
-    return tuple(
-        replace(hit, passage=replace(hit.passage, uri=shown_uri(hit.passage.uri))) for hit in hits
-    )
+    return tuple(map(_shown, hits))
+
+
+def _shown(hit: Hit) -> Hit:
+    uri = shown_uri(hit.passage.uri)
+    return hit if uri == hit.passage.uri else replace(hit, passage=replace(hit.passage, uri=uri))
 
 
 def shown_citations(citations: Sequence[Citation]) -> tuple[Citation, ...]:
