@@ -21,10 +21,10 @@ from starlette.concurrency import run_in_threadpool
 
 from rag import load_embedder
 from rag.core.usage import Usage
+from rag.service.answer_schemas import SearchReply, SearchRequest
 from rag.service.app import create_app
 from rag.service.dependencies import Admitted, Reader, ServiceDep
 from rag.service.logs import configure_logs
-from rag.service.schemas import SearchReply, SearchRequest
 from rag.service.serving import ServiceServer, bound, keep_loaded
 from rag.service.settings import Name, load_settings
 from rag.testing import EchoLLM, HashEmbedder

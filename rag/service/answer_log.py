@@ -6,9 +6,9 @@ import json
 from datetime import UTC, datetime
 
 from rag.service.access import Caller
+from rag.service.answer_schemas import AnswerReply, AnswerRequest, FeedbackReply, FeedbackRequest
 from rag.service.database import Database
 from rag.service.errors import ApiError
-from rag.service.schemas import AnswerReply, AnswerRequest, FeedbackReply, FeedbackRequest
 
 
 class AnswerLog:

@@ -26,13 +26,7 @@ from rag.pipelines.in_time import in_time
 from rag.pipelines.strategies import Strategy
 from rag.retrievers import FederatedRetriever, WebRetriever
 from rag.service.access import Caller
-from rag.service.errors import ApiError
-from rag.service.leaving import until_late
-from rag.service.library import Library
-from rag.service.observing import observed
-from rag.service.pipelines import Pipelines
-from rag.service.places import shown_citations, shown_hits
-from rag.service.schemas import (
+from rag.service.answer_schemas import (
     AnswerReply,
     AnswerRequest,
     BudgetRequest,
@@ -40,6 +34,12 @@ from rag.service.schemas import (
     StageUsage,
     StepReply,
 )
+from rag.service.errors import ApiError
+from rag.service.leaving import until_late
+from rag.service.library import Library
+from rag.service.observing import observed
+from rag.service.pipelines import Pipelines
+from rag.service.places import shown_citations, shown_hits
 from rag.service.settings import Settings
 
 if TYPE_CHECKING:
@@ -169,6 +169,7 @@ class Answering:
         Raises:
             RagError: The program failed; its own error.
         """
+        self._library.explain(outcome.error, request.collection)
         answer = metered(outcome)
         return AnswerReply(
             id=id,

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from rag.core.answers import Citation
 from rag.pipelines.conversation import Turn
 from rag.service.access import Caller
+from rag.service.answer_schemas import AnswerReply, AnswerRequest
 from rag.service.chat_schemas import (
     ChatAnswer,
     ChatMessage,
@@ -22,7 +23,6 @@ from rag.service.chat_schemas import (
     PromptTokensDetails,
 )
 from rag.service.errors import ApiError
-from rag.service.schemas import AnswerReply, AnswerRequest
 from rag.service.service import Service
 
 _SOURCES = "\n\nSources\n\n"
@@ -218,7 +218,9 @@ def _as_markdown(answer: AnswerReply) -> str:
 def _source(citation: Citation) -> str:
     title, uri = citation.title or citation.document_id, citation.uri
     # In addresses, signs that mean something in Markdown are encoded, so that they can be followed.
-    encoded = quote(uri, safe="%:/?=&;,+@$#").replace("_", "%5F").replace("~", "%7E")
+    encoded = (
+        quote(uri, safe="%:/?=&;,+@$#", errors="replace").replace("_", "%5F").replace("~", "%7E")
+    )
     place = encoded if _WEB_ADDRESS.fullmatch(uri) else _escaped(uri)
     return f"- [{citation.number}] {_escaped(title)}" + (f", {place}" if uri else "")
 

@@ -16,10 +16,10 @@ from rag.core.events import Event, Finished, Started, TextDelta
 from rag.core.operations import CountTokens
 from rag.core.search_operations import Fetch, Search, SearchWeb
 from rag.core.web import WebResults
+from rag.service.answer_schemas import DeltaEvent, OperationEvent
 from rag.service.errors import api_error
 from rag.service.logs import log
 from rag.service.request_ids import request_id
-from rag.service.schemas import DeltaEvent, OperationEvent
 
 KEEP_ALIVE = b": still here\n\n"
 """A comment, which clients pass over; proxies close connections on which nothing is sent."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from threading import RLock
 from typing import TYPE_CHECKING, Literal
 
-from rag.core.errors import CollectionExists, CollectionNotFound, ReadOnly
+from rag.core.errors import CollectionExists, CollectionNotFound, ReadOnly, SearchFailed
 from rag.indexes import Collection
 from rag.retrievers import DenseRetriever, HybridRetriever, LexicalRetriever
 from rag.service.database import Database
@@ -105,6 +105,15 @@ class Library:
     def __contains__(self, name: str) -> bool:
         """Return whether a collection of that name is served."""
         return name.casefold() in self._shelves
+
+    def explain(self, error: Exception | None, name: str | None) -> None:
+        """Say better why a search failed whose collection was deleted meanwhile.
+
+        Raises:
+            CollectionNotFound: It was.
+        """
+        if isinstance(error, SearchFailed) and name is not None and name not in self:
+            raise CollectionNotFound(name, "it was deleted meanwhile") from error
 
     def create(self, name: str, folder: Path | None = None) -> Shelf:
         """Make an empty collection.

@@ -26,6 +26,7 @@ from rag.core.hits import Hit
 from rag.core.search_operations import Search
 from rag.core.templates import Template
 from rag.service.access import Caller
+from rag.service.answer_schemas import AnswerReply, AnswerRequest, BudgetRequest
 from rag.service.errors import ApiError
 from rag.service.lazy_service import LazyService, OpenService
 from rag.service.library import Shelf
@@ -36,7 +37,7 @@ from rag.service.mcp_schemas import (
     Offer,
     SearchResult,
 )
-from rag.service.schemas import AnswerReply, AnswerRequest, BudgetRequest, Reply, Text
+from rag.service.schemas import Reply, Text
 from rag.service.service import Service
 from rag.service.settings import Name
 

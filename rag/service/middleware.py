@@ -108,6 +108,14 @@ class KnownAddresses:
                 "the service is not known by the name that the request addresses; if it should "
                 "be, add the name to server.hosts of its settings",
             )
+        if "transfer-encoding" in headers and "content-length" in headers:
+            # A proxy may go by the other one, and take the rest for somebody else's request.
+            return ApiError(
+                400,
+                "ambiguous_length",
+                "the request has a Content-Length and a Transfer-Encoding; send one of them",
+                headers={"Connection": "close"},
+            )
         if method in ("GET", "HEAD", "OPTIONS"):
             return None
         origin = headers.get("origin")

@@ -25,8 +25,8 @@ from rag.pipelines import (
 from rag.pipelines.allocate import usable_cells
 from rag.pipelines.strategies import why_not
 from rag.rerankers import load_reranker
+from rag.service.answer_schemas import PipelineReply
 from rag.service.errors import ApiError
-from rag.service.schemas import PipelineReply
 from rag.service.settings import PipelineSettings, Settings
 
 if TYPE_CHECKING:

@@ -10,9 +10,9 @@ from weakref import WeakKeyDictionary
 from rag.core.budgets import Budget
 from rag.core.hits import Hit
 from rag.core.templates import load_template
+from rag.service.answer_schemas import PlanReply
 from rag.service.answering import least
 from rag.service.pipelines import Pipelines
-from rag.service.schemas import PlanReply
 from rag.service.settings import Answers
 
 if TYPE_CHECKING:

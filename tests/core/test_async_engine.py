@@ -238,3 +238,59 @@ def test_without_deltas_a_reply_comes_in_one_piece() -> None:
 
     assert asyncio.run(main()) == [["Started", "Finished", "Outcome"]] * 2
     assert sorted(each for batch in llm.batches for each in batch) == ["a", "b"]
+
+
+class GatedRetriever(WordRetriever):
+    """Searches only as often as the test opens the gate, on two batches at once."""
+
+    batches_at_once = 2
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate = threading.Semaphore(0)
+        self.sizes: list[int] = []
+
+    def search_many(self, queries: Sequence[str], top_k: int, where: Any = None) -> Any:
+        self.sizes.append(len(queries))
+        assert self.gate.acquire(timeout=10)
+        return super().search_many(queries, top_k, where)
+
+    async def wait_for(self, batches: int) -> None:
+        while len(self.sizes) < batches:
+            await asyncio.sleep(0.001)
+
+
+def test_a_second_batch_begins_once_it_is_as_large_as_the_first() -> None:
+    retriever = GatedRetriever()
+
+    async def main() -> None:
+        engine = AsyncEngine(retriever=retriever)
+
+        def ask_for(queries: str) -> list[asyncio.Task[list[str]]]:
+            return [asyncio.create_task(engine.run(search(query))) for query in queries]
+
+        async def settle() -> None:
+            for _ in range(20):
+                await asyncio.sleep(0.001)
+
+        tasks = ask_for("a")
+        await retriever.wait_for(1)
+        tasks += ask_for("b")  # as large as the one under way
+        await retriever.wait_for(2)
+        tasks += ask_for("cde")  # no third one
+        await settle()
+        assert retriever.sizes == [1, 1]
+        retriever.gate.release()
+        await retriever.wait_for(3)
+        retriever.gate.release()  # the three are under way now
+        await settle()
+        tasks += ask_for("fg")  # too few
+        await settle()
+        assert retriever.sizes == [1, 1, 3]
+        tasks += ask_for("h")
+        await retriever.wait_for(4)
+        retriever.gate.release(2)
+        assert [hits[0] for hits in await asyncio.gather(*tasks)] == list("abcdefgh")
+
+    asyncio.run(main())
+    assert retriever.sizes == [1, 1, 3, 3]

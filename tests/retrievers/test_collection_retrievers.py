@@ -113,6 +113,9 @@ class Failing:
     def search_lexical(self, queries, top_k, where=None):
         return self._search("lexical", queries)
 
+    def search_fused(self, queries, top_k, where=None, *, candidates, fusion):
+        raise self.error
+
     def _search(self, part, queries):
         if part == self.part:
             raise self.error

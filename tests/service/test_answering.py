@@ -17,8 +17,8 @@ from rag.models.calibration import cost_model_path
 from rag.models.cost_model import CostModel
 from rag.pipelines.conversation import Turn
 from rag.service.access import Caller
+from rag.service.answer_schemas import AnswerReply, AnswerRequest
 from rag.service.errors import ApiError
-from rag.service.schemas import AnswerReply, AnswerRequest
 from rag.service.service import Service, opened
 from rag.service.settings import load_settings
 from rag.testing import EchoLLM, HashEmbedder, ScriptedLLM

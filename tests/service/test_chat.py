@@ -8,10 +8,10 @@ from markdown_it import MarkdownIt
 from rag.core.answers import Citation
 from rag.core.usage import Usage
 from rag.pipelines.conversation import Turn
+from rag.service.answer_schemas import AnswerReply
 from rag.service.chat import Chat, ChatModel, chat_answer, chat_usage, read_chat
 from rag.service.chat_schemas import ChatRequest
 from rag.service.errors import ApiError
-from rag.service.schemas import AnswerReply
 
 UNUSED = Usage()
 MODEL = ChatModel("birds/read", "birds", True, "read", 0)

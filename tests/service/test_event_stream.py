@@ -15,6 +15,7 @@ from rag.core.operations import CountTokens, Generate, NextToken, Score
 from rag.core.search_operations import Fetch, Search, SearchWeb
 from rag.core.usage import Usage
 from rag.core.web import WebQuery, WebResult, WebResults
+from rag.service.answer_schemas import DeltaEvent
 from rag.service.errors import ApiError
 from rag.service.event_stream import (
     KEEP_ALIVE,
@@ -24,7 +25,6 @@ from rag.service.event_stream import (
     kept_alive,
     operation_name,
 )
-from rag.service.schemas import DeltaEvent
 from tests.service.sse import parse, parse_json
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))

@@ -155,3 +155,16 @@ def received(client: socket.socket) -> bytes:
     while part := client.recv(65_536):
         parts.append(part)
     return b"".join(parts)
+
+
+def test_a_body_of_two_lengths_is_refused(running: RunningService) -> None:
+    with connected(running) as client:
+        client.sendall(
+            b"POST /v1/collections HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\n"
+            b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+            b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
+        )
+        reply = received(client)
+    assert reply.startswith(b"HTTP/1.1 400 ")
+    assert b"ambiguous_length" in reply
+    assert reply.count(b"HTTP/1.1 ") == 1

@@ -21,11 +21,11 @@ from rag.core.operations import Generate
 from rag.core.search_operations import Search
 from rag.core.usage import Usage
 from rag.service.access import Caller
+from rag.service.answer_schemas import AnswerReply, AnswerRequest, StartEvent
 from rag.service.dependencies import Admitted, Reader, ServiceDep
 from rag.service.errors import ErrorReply
 from rag.service.event_stream import EventStream, format_event, format_progress
 from rag.service.leaving import unless_left
-from rag.service.schemas import AnswerReply, AnswerRequest, StartEvent
 from rag.service.service import Service
 
 router = APIRouter(prefix="/v1", tags=["answers"])

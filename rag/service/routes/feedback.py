@@ -6,9 +6,9 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
+from rag.service.answer_schemas import FeedbackPage, FeedbackRequest
 from rag.service.dependencies import Admin, Reader, ServiceDep
 from rag.service.errors import ErrorReply
-from rag.service.schemas import FeedbackPage, FeedbackRequest
 
 router = APIRouter(prefix="/v1/feedback", tags=["feedback"])
 

@@ -18,13 +18,13 @@ from starlette.responses import Response
 
 from rag.core.events import Event, Outcome
 from rag.service.access import Caller
+from rag.service.answer_schemas import AnswerReply
 from rag.service.chat import Chat, chat_answer, chat_models, chat_usage, find_model, read_chat
 from rag.service.chat_schemas import ChatCompletion, ChatRequest, Choice, ModelPage, ModelReply
 from rag.service.dependencies import Admitted, Reader, ServiceDep
 from rag.service.errors import ErrorReply
 from rag.service.event_stream import EventStream
 from rag.service.leaving import unless_left
-from rag.service.schemas import AnswerReply
 from rag.service.service import Service
 
 router = APIRouter(prefix="/v1", tags=["openai"])

@@ -7,9 +7,9 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 import rag
+from rag.service.answer_schemas import PlanReply, ServiceReply
 from rag.service.dependencies import Reader, ServiceDep
 from rag.service.errors import ErrorReply
-from rag.service.schemas import PlanReply, ServiceReply
 from rag.service.settings import Name
 from rag.text.loading import FORMATS
 

@@ -13,13 +13,13 @@ from rag.core.errors import SearchFailed
 from rag.core.events import Outcome
 from rag.core.filters import parse_where
 from rag.core.search_operations import Search
+from rag.service.answer_schemas import SearchReply, SearchRequest
 from rag.service.dependencies import Admitted, Reader, ServiceDep
 from rag.service.errors import ErrorReply
 from rag.service.leaving import unless_left
 from rag.service.library import Shelf
 from rag.service.observing import observed
 from rag.service.places import shown_hits
-from rag.service.schemas import SearchReply, SearchRequest
 from rag.service.service import Service
 from rag.service.settings import Name
 
@@ -59,5 +59,6 @@ async def _searched(service: Service, shelf: Shelf, request: SearchRequest) -> S
     async with aclosing(observed(running, service.metrics, name="search")) as events:
         async for event in events:
             if isinstance(event, Outcome):
+                service.library.explain(event.error, shelf.name)
                 return SearchReply(hits=shown_hits(event.unwrap()), usage=event.usage)
     raise SearchFailed(request.retriever, "it was interrupted")

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from rag.core.errors import StorageError
 from tests.service.birds import add_birds
 from tests.service.doubles import GatedRetriever, eventually
 from tests.service.running import RunningService
@@ -108,3 +109,27 @@ def test_a_failure_of_the_disk_is_told_without_paths(tmp_path: Path) -> None:
         reply = search(running, "heron")
     assert reply.status_code == 502
     assert str(collection.path) not in reply.text
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/collections/birds/search", {"query": "heron"}),
+        ("/v1/answer", {"question": "heron?", "collection": "birds"}),
+    ],
+)
+def test_a_collection_that_is_deleted_meanwhile_is_not_there(
+    tmp_path: Path, path: str, body: dict[str, str]
+) -> None:
+    with RunningService(tmp_path) as running:
+        add_birds(running)
+
+        def deleted_meanwhile(*_: Any, **__: Any) -> Any:
+            running.service.library.delete("birds")
+            raise StorageError("store", "is gone")
+
+        collection = running.service.library["birds"].collection
+        collection.search_lexical = deleted_meanwhile  # type: ignore[method-assign]
+        reply = running.client.post(path, json=body | {"retriever": "lexical"})
+    assert reply.status_code == 404
+    assert reply.json()["error"]["code"] == "collection_not_found"
