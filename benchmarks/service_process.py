@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import subprocess
 import sys
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -87,7 +88,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     configure_logs(settings.logs)
     embedder = HashEmbedder(1024) if args.doubles else load_embedder()
-    app = create_app(settings, embedder, EchoLLM() if args.doubles else None, sources=args.sources)
+    llm = EchoLLM() if args.doubles else None
+    if llm is not None:
+        llm.calls = deque(maxlen=0)  # type: ignore[assignment] # for tests it keeps every prompt
+    app = create_app(settings, embedder, llm, sources=args.sources)
     add_direct_search(app)
     with bound(settings.server) as listener:
         keep_loaded()
