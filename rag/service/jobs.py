@@ -185,6 +185,8 @@ class Jobs:
                 self._store.put_back(job.id)
                 return
             state = "cancelled"
+        except StorageError:
+            raise  # the upload stays: nothing that was acknowledged is lost for want of room
         except Exception as failure:  # noqa: BLE001 - the next job is to run all the same
             log.error("a job failed", job=job.id, kind=job.kind, exc_info=failure)
             state, error = "failed", api_error(failure).message

@@ -1,10 +1,13 @@
+import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
 
+from rag.core.errors import StorageError
 from rag.indexes import indexing
 from rag.service.database import Database
 from rag.service.job_store import KEPT, JobStore
@@ -246,3 +249,20 @@ def test_a_file_that_ends_the_process_does_so_three_times_and_costs_no_other(
         assert (job["done"], job["total"], job["report"]["added"]) == (3, 3, 2)
         assert names(running.client) == ["a.txt", "z.txt"]
         assert list((tmp_path / "uploads").iterdir()) == []
+
+
+def test_an_upload_that_the_disk_refuses_stays_for_the_next_start(tmp_path: Path) -> None:
+    with RunningService(tmp_path) as running:
+        running.client.post("/v1/collections", json={"name": "handbook"})
+        refused = threading.Event()
+
+        def refuse(*_: Any, **__: Any) -> Any:
+            refused.set()
+            raise StorageError("store", "no space left on the device")
+
+        running.service.library["handbook"].collection.add_batches = refuse  # type: ignore[method-assign]
+        assert upload(running.client, {"a.txt": "Auks dive."}).status_code == 202
+        assert refused.wait(10)
+    with RunningService(tmp_path) as running:
+        job = ended(running.client, running.client.get("/v1/jobs").json()[0]["id"])
+        assert (job["state"], names(running.client)) == ("done", ["a.txt"])
