@@ -6,7 +6,11 @@ ENOUGH := 'import sys; sys.exit(sys.version_info < (3, 11))'
 PYTHON ?= $(shell (for each in python3 python3.13 python3.12 python3.11; do \
   $$each -c $(ENOUGH) && echo $$each; done; echo python3) 2>/dev/null | head -n 1)
 FAISS ?= cpu
-EXTRAS := $(FAISS),local,http,web,ddgs,train,analysis,pdf,docx,parquet,service,mcp,dev
+EXTRAS := $(FAISS),local,http,web,ddgs,train,analysis,pdf,docx,parquet,milvus,ray,service,mcp,dev
+# Milvus Lite brings faiss-cpu, which would break faiss-gpu.
+ifeq ($(FAISS),cpu)
+EXTRAS := $(EXTRAS),milvus-lite
+endif
 
 VENV := .venv
 BIN := $(VENV)/bin

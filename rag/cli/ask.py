@@ -22,6 +22,7 @@ from rag.cli.reranking import (
     reranker_options,
 )
 from rag.cli.retrieval import (
+    device_option,
     llm_option,
     retriever_option,
     top_k_option,
@@ -66,6 +67,7 @@ if TYPE_CHECKING:
 @retriever_option
 @top_k_option
 @where_option
+@device_option
 @llm_option
 @rerank_option
 @candidates_option
@@ -107,6 +109,7 @@ def ask(
     retriever: str,
     top_k: int,
     where: dict[str, Any] | None,
+    device: str,
     llm_name: str,
     method: str | None,
     candidates: int,
@@ -158,7 +161,8 @@ def ask(
         )
     states = contexts_folder(contexts, store, collection)
     budget = Budget(tokens=budget_tokens, seconds=budget_seconds)
-    with open_sources(collection, retriever, searching if use_web else None, web_weight) as found:
+    web = searching if use_web else None
+    with open_sources(collection, device, retriever, web, web_weight) as found:
         plain = encoding = reranker = None
         if extractive:
             pipeline: Pipeline = ExtractiveRead(found, top_k=top_k)

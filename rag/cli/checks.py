@@ -94,6 +94,20 @@ def check_faiss() -> Iterator[Check]:
         )
         return
     yield Check("faiss", "ok", f"{name} {version}")
+    if "cpu" not in name:
+        yield from _check_faiss_gpus()
+
+
+def _check_faiss_gpus() -> Iterator[Check]:
+    from rag.indexes.gpu.devices import device_name, find_gpus
+
+    gpus = find_gpus()
+    if not gpus.free:
+        yield Check("faiss gpu", "warning", gpus.missing, gpus.instead)
+        return
+    free = ", ".join(f"{each.free / 1e9:.1f} GB free" for each in gpus.free)
+    cuvs = "with cuVS" if gpus.cuvs else "without cuVS"
+    yield Check("faiss gpu", "ok", f"{device_name(gpus.free)}: {free}; {cuvs}")
 
 
 def check_models() -> Iterator[Check]:

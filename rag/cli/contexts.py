@@ -29,13 +29,16 @@ store_option = click.option(
 )
 
 
-def contexts_folder(contexts: str, store: Path | None, collection: Path | None) -> Path | None:
+def contexts_folder(
+    contexts: str, store: Path | None, collection: str | Path | None
+) -> Path | None:
     """Return the folder that `--store` names, or else the collection's own; None without either."""
     from rag.pipelines.encoded_passages import FOLDER
 
-    if contexts == "parallel" and not (store or collection):
+    folder = store or (collection / FOLDER if isinstance(collection, Path) else None)
+    if contexts == "parallel" and folder is None:
         raise click.UsageError("--contexts parallel needs --store: a folder with a calibration")
-    return store or (collection / FOLDER if collection else None)
+    return folder
 
 
 def load(llm_name: str) -> LLM:

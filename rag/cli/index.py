@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from rag.cli.advise import advise
+from rag.cli.bulk import bulk
 from rag.cli.indexing import add, create
 from rag.cli.output import json_option, print_json, print_table
-from rag.cli.retrieval import collection_argument, where_option
+from rag.cli.retrieval import device_option, location_argument, where_option
+from rag.cli.tune import describe_recall, tune
 from rag.core.errors import CollectionCorrupt
 
 if TYPE_CHECKING:
@@ -23,26 +26,29 @@ def index() -> None:
 
 index.add_command(create)
 index.add_command(add)
+index.add_command(bulk)
+index.add_command(advise)
+index.add_command(tune)
 
 
 @index.command()
-@collection_argument
+@location_argument
 @click.argument("documents", nargs=-1)
 @where_option
 @json_option
 def remove(
-    collection: Path, documents: tuple[str, ...], where: dict[str, Any] | None, as_json: bool
+    collection: str | Path, documents: tuple[str, ...], where: dict[str, Any] | None, as_json: bool
 ) -> None:
     """Remove DOCUMENTS from COLLECTION, by id or by --where, and what is encoded of them.
 
     `rag index info --documents` lists the ids.
     """
-    from rag.indexes import Collection
+    from rag.indexes import open_collection
     from rag.pipelines.encoded_passages import drop_removed
 
     if bool(documents) == bool(where):
         raise click.UsageError("give ids of documents, or --where")
-    with Collection.open(collection, writable=True) as opened:
+    with open_collection(collection, writable=True) as opened:
         removed = opened.remove(documents, where=where)
         dropped = drop_removed(opened)
     if as_json:
@@ -53,14 +59,15 @@ def remove(
 
 
 @index.command()
-@collection_argument
+@location_argument
 @click.option("--documents", is_flag=True, help="List the documents.")
+@device_option
 @json_option
-def info(collection: Path, documents: bool, as_json: bool) -> None:
+def info(collection: str | Path, documents: bool, device: str, as_json: bool) -> None:
     """Show what is in COLLECTION and what it was built with."""
-    from rag.indexes import Collection
+    from rag.indexes import open_collection
 
-    with Collection.open(collection) as opened:
+    with open_collection(collection, device=device) as opened:
         if documents:
             listed = list(opened.documents())
             if as_json:
@@ -82,6 +89,8 @@ def info(collection: Path, documents: bool, as_json: bool) -> None:
             ("generation", found.generation),
             ("embedder", f"{found.manifest.embedder.name}, {found.manifest.embedder.revision}"),
             ("index", found.manifest.index),
+            ("recall", describe_recall(tuned) if (tuned := found.manifest.tuned) else "not asked"),
+            ("searched on", f"{found.placement.device}: {found.placement.reason}"),
             ("passage tokens", found.manifest.passage_tokens),
             ("overlap", found.manifest.overlap),
             ("store", _megabytes(found.store_bytes)),
@@ -96,23 +105,31 @@ def _megabytes(size: int) -> str:
 
 
 @index.command()
-@collection_argument
+@location_argument
 @click.option("--repair", is_flag=True, help="Build the indexes anew where they are wrong.")
 @json_option
-def verify(collection: Path, repair: bool, as_json: bool) -> None:
+def verify(collection: str | Path, repair: bool, as_json: bool) -> None:
     """Check that the store of COLLECTION is sound and that both indexes agree with it.
+
+    Where a recall was asked for, it is measured again.
 
     Ends with exit code 5 if something is wrong that was not repaired.
     """
-    from rag.indexes import Collection
+    from rag.indexes import open_collection
 
-    with Collection.open(collection, writable=repair) as opened:
+    with open_collection(collection, writable=repair) as opened:
         report = opened.verify(repair=repair)
     if as_json:
-        print_json({"ok": report.ok, "problems": report.problems})
+        recall = None if report.recall is None else report.recall._asdict()
+        print_json({"ok": report.ok, "problems": report.problems, "recall": recall})
     else:
         for each in report.problems:
             click.echo(f"{each.part} {each.reason}{' (repaired)' if each.repaired else ''}")
+        if report.recall is not None:
+            click.echo(
+                f"finds {report.recall.mean:.3f} of the 10 nearest passages, "
+                f"measured on {report.recall.queries} queries"
+            )
         if report.ok:
             click.echo("the collection is sound")
     if not report.ok:
@@ -124,13 +141,13 @@ def verify(collection: Path, repair: bool, as_json: bool) -> None:
 
 
 @index.command()
-@collection_argument
+@location_argument
 @json_option
-def compact(collection: Path, as_json: bool) -> None:
+def compact(collection: str | Path, as_json: bool) -> None:
     """Give back the room of what was removed from COLLECTION."""
-    from rag.indexes import Collection
+    from rag.indexes import open_collection
 
-    with Collection.open(collection, writable=True) as opened:
+    with open_collection(collection, writable=True) as opened:
         before = opened.info().store_bytes
         opened.compact()
         after = opened.info().store_bytes
@@ -141,31 +158,31 @@ def compact(collection: Path, as_json: bool) -> None:
 
 
 @index.command()
-@collection_argument
+@location_argument
 @click.argument("folder", type=click.Path(path_type=Path))
 @json_option
-def export(collection: Path, folder: Path, as_json: bool) -> None:
+def export(collection: str | Path, folder: Path, as_json: bool) -> None:
     """Write all of COLLECTION, vectors included, to Parquet files in FOLDER."""
-    from rag.indexes import Collection
+    from rag.indexes import open_collection
 
-    with Collection.open(collection) as opened:
+    with open_collection(collection) as opened:
         opened.export(folder)
         _print_moved("exported", opened.info(), folder, as_json)
 
 
 @index.command("import")
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@collection_argument
+@location_argument
 @json_option
-def import_(folder: Path, collection: Path, as_json: bool) -> None:
+def import_(folder: Path, collection: str | Path, as_json: bool) -> None:
     """Make COLLECTION from what `export` wrote to FOLDER; nothing is embedded again."""
-    from rag.indexes import Collection
+    from rag.indexes import import_collection
 
-    with Collection.import_(folder, collection) as opened:
+    with import_collection(folder, collection) as opened:
         _print_moved("imported", opened.info(), collection, as_json)
 
 
-def _print_moved(done: str, info: CollectionInfo, to: Path, as_json: bool) -> None:
+def _print_moved(done: str, info: CollectionInfo, to: str | Path, as_json: bool) -> None:
     counts = {"documents": info.documents, "passages": info.passages}
     if as_json:
         print_json({"path": str(to), **counts})

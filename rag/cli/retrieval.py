@@ -14,11 +14,42 @@ if TYPE_CHECKING:
     from rag.core.answers import Citation
     from rag.core.documents import Passage
     from rag.core.protocols import Retriever
-    from rag.indexes import Collection
+    from rag.indexes import AnyCollection
 
 RETRIEVERS = ("hybrid", "dense", "lexical")
 
-collection_argument = click.argument("collection", type=click.Path(path_type=Path))
+MILVUS = "milvus:"
+
+
+def as_location(text: str) -> str | Path:
+    """Return where a collection is: a directory, or 'milvus:URI#NAME' as it is."""
+    return text if text.startswith(MILVUS) else Path(text)
+
+
+class _Location(click.ParamType[str | Path]):
+    """A collection's directory, or its location on Milvus where a command works there, too."""
+
+    name = "location"
+
+    def __init__(self, *, milvus: bool) -> None:
+        self._milvus = milvus
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> str | Path:
+        location = as_location(str(value))
+        if isinstance(location, str) and not self._milvus:
+            self.fail(
+                "this command works on a directory; `rag index export` and `rag index import` "
+                "move a collection from Milvus to one",
+                param,
+                ctx,
+            )
+        return location
+
+
+collection_argument = click.argument("collection", type=_Location(milvus=False))
+location_argument = click.argument("collection", type=_Location(milvus=True))
 retriever_option = click.option(
     "--retriever",
     type=click.Choice(RETRIEVERS),
@@ -63,12 +94,19 @@ llm_option = click.option(
     help="Model that reads: a name of `rag models`, a path, a name of the hub, or MODEL@URL of a "
     "server.",
 )
+device_option = click.option(
+    "--device",
+    default="auto",
+    show_default=True,
+    metavar="DEVICE",
+    help="Where vectors are searched: cpu, cuda (all GPUs), cuda:N, or auto, by size and memory.",
+)
 top_k_option = click.option(
     "--top-k", type=click.IntRange(min=1), default=5, show_default=True, help="Passages to find."
 )
 
 
-def make_retriever(kind: str, collection: Collection) -> Retriever:
+def make_retriever(kind: str, collection: AnyCollection) -> Retriever:
     """Return the retriever of a collection that `--retriever` names."""
     from rag.retrievers import DenseRetriever, HybridRetriever, LexicalRetriever
 

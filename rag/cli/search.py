@@ -20,9 +20,10 @@ from rag.cli.reranking import (
     reranker_options,
 )
 from rag.cli.retrieval import (
-    collection_argument,
+    device_option,
     llm_option,
     location,
+    location_argument,
     make_retriever,
     retriever_option,
     top_k_option,
@@ -32,11 +33,12 @@ from rag.core.hits import Hit
 
 
 @click.command()
-@collection_argument
+@location_argument
 @click.argument("query")
 @retriever_option
 @top_k_option
 @where_option
+@device_option
 @rerank_option
 @candidates_option
 @llm_option
@@ -46,11 +48,12 @@ from rag.core.hits import Hit
 @store_option
 @json_option
 def search(
-    collection: Path,
+    collection: str | Path,
     query: str,
     retriever: str,
     top_k: int,
     where: dict[str, Any] | None,
+    device: str,
     method: str | None,
     candidates: int,
     llm_name: str,
@@ -62,9 +65,9 @@ def search(
 ) -> None:
     """Find the passages of COLLECTION that match QUERY best."""
     from rag.core.rankings import Ranking
-    from rag.indexes import Collection
+    from rag.indexes import open_collection
 
-    with Collection.open(collection) as opened:
+    with open_collection(collection, device=device) as opened:
         found = make_retriever(retriever, opened)
         reranker = encoding = None
         if method:

@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING
 
 import click
 
-from rag.cli.retrieval import make_retriever
+from rag.cli.retrieval import as_location, make_retriever
 from rag.cli.web_options import Searching
 
 if TYPE_CHECKING:
     from rag.core.protocols import Embedder, Retriever
 
 
-def collection_and_question(words: tuple[str, ...], use_web: bool) -> tuple[Path | None, str]:
+def collection_and_question(words: tuple[str, ...], use_web: bool) -> tuple[str | Path | None, str]:
     """Return what the words of a command line name."""
     if len(words) == 2:
-        return Path(words[0]), words[1]
+        return as_location(words[0]), words[1]
     if len(words) == 1 and use_web:
         return None, words[0]
     raise click.UsageError("give COLLECTION and QUESTION, or QUESTION and --web")
@@ -27,10 +27,14 @@ def collection_and_question(words: tuple[str, ...], use_web: bool) -> tuple[Path
 
 @contextmanager
 def open_sources(
-    collection: Path | None, kind: str, searching: Searching | None, web_weight: float
+    collection: str | Path | None,
+    device: str,
+    kind: str,
+    searching: Searching | None,
+    web_weight: float,
 ) -> Iterator[Retriever]:
     """Open what is searched: a collection, the web, or both."""
-    from rag.indexes import Collection
+    from rag.indexes import open_collection
     from rag.models.registry import load_embedder
     from rag.retrievers import FederatedRetriever
 
@@ -38,7 +42,7 @@ def open_sources(
         embedder: Embedder | None = None
         sources: dict[str, Retriever] = {}
         if collection:
-            opened = stack.enter_context(Collection.open(collection))
+            opened = stack.enter_context(open_collection(collection, device=device))
             sources["collection"] = make_retriever(kind, opened)
             embedder = opened.embedder
         if searching:

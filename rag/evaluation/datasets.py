@@ -99,7 +99,7 @@ def read_dataset(
     if not qrels.is_file():
         qrels = folder / "qrels" / f"{split}.tsv"
     judgements = _read_judgements(qrels) if judged or qrels.is_file() else {}
-    queries = _read_queries(folder / "queries.jsonl")
+    queries = read_queries(folder / "queries.jsonl")
     known = [query for query in queries if query.id in judgements]
     if judged and not known:
         raise DataError(str(qrels), "judges none of the queries in queries.jsonl")
@@ -111,7 +111,12 @@ def read_dataset(
     )
 
 
-def _read_queries(path: Path) -> list[Query]:
+def read_queries(path: Path) -> list[Query]:
+    """Read the queries of a data set, JSON Lines with `id` or `_id`, `text`, perhaps `answers`.
+
+    Raises:
+        DataError: The file is missing or malformed, or an id comes twice.
+    """
     queries: dict[str, Query] = {}
     for number, query in _records(path, _query):
         if query.id in queries:

@@ -2,68 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
 from pathlib import Path
-from threading import Lock, RLock
-from typing import Self, get_args
+from threading import RLock
+from typing import Self
 
-from rag.core.documents import Document, Passage
+from rag.core.documents import Document
 from rag.core.errors import (
-    InputError,
     ReadOnly,
 )
-from rag.core.filters import Condition, Where, parse_where
-from rag.core.hits import Hit
+from rag.core.filters import Where, parse_where
 from rag.core.progress import Progress, silent
 from rag.core.protocols import Embedder
-from rag.indexes.derived_lexical import DerivedLexical
-from rag.indexes.derived_vectors import DerivedVectors
-from rag.indexes.indexing import AddReport, batches, index_batch
-from rag.indexes.manifest import EmbedderManifest, Manifest
+from rag.indexes.indexing import (
+    AddReport,
+    Embedded,
+    batches,
+    embedded_batches,
+    index_batch,
+    store_embedded,
+)
+from rag.indexes.manifest import Manifest, TunedIndex
+from rag.indexes.readable_collection import ReadableCollection
 from rag.indexes.records import VectorDtype
-from rag.indexes.search import FilterCache, read_fused, read_hits, unread_hits
-from rag.indexes.snapshot import DocumentInfo
 from rag.indexes.store import Store
-from rag.indexes.transfer import Export, export_snapshot, import_into
-from rag.indexes.vectors import Kind
+from rag.indexes.transfer import Export, export_snapshot
+from rag.indexes.tuning import retune, tune
+from rag.indexes.vectors import Codes, Kind
 from rag.indexes.verify import VerifyReport, verify
 from rag.indexes.writer_lock import WriterLock, claim
 from rag.text.splitting import Splitter
 
-_PORTION = 1024
-"""Passages held at a time when all are read."""
 
-
-@dataclass(frozen=True, slots=True)
-class CollectionInfo:
-    """What is in a collection.
-
-    Args:
-        path: Its directory.
-        documents: How many documents it holds.
-        passages: How many passages they are split into.
-        vectors: How many different texts are embedded.
-        generation: How many transactions made it what it is.
-        store_bytes: Size of the store on disk.
-        vector_bytes: Size of the saved vector index.
-        lexical_bytes: Size of the lexical index.
-        manifest: What it was built with.
-    """
-
-    path: str
-    documents: int
-    passages: int
-    vectors: int
-    generation: int
-    store_bytes: int
-    vector_bytes: int
-    lexical_bytes: int
-    manifest: Manifest
-
-
-class Collection:
+class Collection(ReadableCollection):
     """Documents in a directory, searchable by meaning and by words.
 
     One process at a time can hold it open for writing, any number for reading; each search sees
@@ -72,7 +44,6 @@ class Collection:
 
     Attributes:
         path: The directory.
-        manifest: What the collection was built with.
     """
 
     def __init__(
@@ -82,17 +53,11 @@ class Collection:
         store: Store,
         embedder: Embedder | None,
         writer: WriterLock | None,
+        device: str = "auto",
     ) -> None:
-        self.path = path
-        self.manifest = manifest
-        self._store = store
-        self._vectors = DerivedVectors(path, store, manifest)
-        self._lexical = DerivedLexical(path, store)
-        self._embedder = embedder
-        self._loading = Lock()
+        super().__init__(path, manifest, store, embedder, device)
         self._writer = writer
         self._writing = RLock()
-        self._filters = FilterCache()
 
     @classmethod
     def create(
@@ -101,6 +66,7 @@ class Collection:
         embedder: Embedder,
         *,
         index: Kind = "flat",
+        codes: Codes = "float32",
         passage_tokens: int | None = None,
         overlap: int | None = None,
         vector_dtype: VectorDtype = "float16",
@@ -111,6 +77,7 @@ class Collection:
             path: A directory that does not exist or is empty.
             embedder: Embeds passages and queries.
             index: Kind of the vector index.
+            codes: How the vector index holds vectors; see `create_index`.
             passage_tokens: Longest passage, in the embedder's tokens; None means as long as the
                 embedder reads.
             overlap: Most tokens that a passage repeats of the one before it; None means a
@@ -122,25 +89,14 @@ class Collection:
             InputError: An argument cannot be used.
             StorageError: The disk refused.
         """
-        if index not in get_args(Kind):
-            raise InputError(f"no index '{index}'; there are {', '.join(get_args(Kind))}")
-        if vector_dtype not in get_args(VectorDtype):
-            raise InputError(f"no vector dtype '{vector_dtype}'; give float16 or float32")
-        tokens = embedder.max_tokens if passage_tokens is None else passage_tokens
-        if tokens > embedder.max_tokens:
-            raise InputError(
-                f"passages of {tokens} tokens are too long: the embedder reads "
-                f"{embedder.max_tokens}"
-            )
-        manifest = Manifest(
-            embedder=EmbedderManifest.of(embedder),
-            vector_dtype=vector_dtype,
+        manifest = Manifest.of(
+            embedder,
             index=index,
-            passage_tokens=tokens,
-            overlap=tokens // 16 if overlap is None else overlap,
+            codes=codes,
+            passage_tokens=passage_tokens,
+            overlap=overlap,
+            vector_dtype=vector_dtype,
         )
-        # Sizes that leave no room are refused before anything is written.
-        Splitter.of_embedder(embedder, manifest.passage_tokens, manifest.overlap)
         folder = Path(path)
         writer = claim(folder)
         try:
@@ -154,7 +110,12 @@ class Collection:
 
     @classmethod
     def open(
-        cls, path: str | Path, embedder: Embedder | None = None, *, writable: bool = False
+        cls,
+        path: str | Path,
+        embedder: Embedder | None = None,
+        *,
+        writable: bool = False,
+        device: str = "auto",
     ) -> Self:
         """Open a collection.
 
@@ -163,6 +124,8 @@ class Collection:
             embedder: The embedder it was built with; None loads it by name when it is first
                 needed.
             writable: Whether to add or remove.
+            device: Where vectors are searched: 'cpu', 'cuda' (all GPUs), 'cuda:N', or 'auto',
+                which decides by size and free memory.
 
         Raises:
             CollectionNotFound: There is none.
@@ -180,7 +143,7 @@ class Collection:
             writer.acquire()
         try:
             store = Store(folder, manifest.codec)
-            collection = cls(folder, manifest, store, embedder, writer)
+            collection = cls(folder, manifest, store, embedder, writer, device)
             if writable:
                 # Before the store moves on, so that what is ahead of it can be told.
                 collection._vectors.discard_newer()
@@ -206,28 +169,6 @@ class Collection:
     def __exit__(self, *_: object) -> None:
         """Close it."""
         self.close()
-
-    @property
-    def embedder(self) -> Embedder:
-        """The embedder; loaded at first use where none was given.
-
-        Raises:
-            ModelNotFound: It is not at hand.
-            ManifestMismatch: What goes by its name now is another one.
-        """
-        with self._loading:
-            if self._embedder is None:
-                from rag.models.registry import load_embedder
-
-                built_with = self.manifest.embedder
-                embedder = load_embedder(
-                    built_with.name,
-                    query_prefix=built_with.query_prefix,
-                    passage_prefix=built_with.passage_prefix,
-                )
-                self.manifest.check(self.path, embedder)
-                self._embedder = embedder
-            return self._embedder
 
     def add(self, documents: Iterable[Document], *, progress: Progress = silent) -> AddReport:
         """Add documents, or replace those of the same id that have changed.
@@ -271,7 +212,33 @@ class Collection:
             done += len(batch)
             progress("documents", done, None)
         with self._changing():
-            self._vectors.save()
+            self._save_vectors()
+
+    def add_embedded(
+        self, contents: Iterable[Embedded], *, progress: Progress = silent
+    ) -> AddReport:
+        """Add documents that are split and embedded already, as `add` does, in large transactions.
+
+        Args:
+            contents: Documents, the passages of each, which this collection's manifest describes,
+                and their vectors, of shape (passages, dimension); read once, never all held.
+            progress: Told of the documents that are committed, as the stage 'documents'.
+
+        Raises:
+            InputError: A document or a vector cannot be stored; its batch is not committed.
+            ReadOnly: The collection is open for reading only.
+            StorageError: The disk refused.
+        """
+        total, done = AddReport(), 0
+        for batch in embedded_batches(contents):
+            with self._changing():
+                total += store_embedded(self._store, batch)
+                self._lexical.catch_up()
+            done += len(batch)
+            progress("documents", done, None)
+        with self._changing():
+            self._save_vectors()
+        return total
 
     def remove(self, document_ids: Iterable[str] = (), *, where: Where | None = None) -> int:
         """Remove documents, by id or by filter, in one step.
@@ -295,147 +262,8 @@ class Collection:
                 if condition is not None:
                     removed += transaction.remove_matching(condition)
             self._lexical.catch_up()
-            self._vectors.save()
+            self._save_vectors()
         return removed
-
-    def search_dense(
-        self, queries: Sequence[str], top_k: int, where: Where | None = None
-    ) -> list[list[Hit]]:
-        """Return the passages whose vectors are nearest to each query's, best first.
-
-        Args:
-            queries: The queries.
-            top_k: Hits for a query; fewer only if fewer passages match.
-            where: A filter on the documents' metadata.
-
-        Raises:
-            InputError: A query cannot be embedded, `top_k` is below 1, or `where` is malformed.
-            StorageError: The disk refused.
-        """
-        condition = _checked(top_k, where)
-        if not queries:
-            return []
-        vectors = self.embedder.embed_queries(queries)
-        with self._vectors.current() as (index, snapshot):
-            allowed = self._filters.ids(snapshot, condition)
-            return read_hits("dense", index.search(vectors, top_k, allowed), snapshot)
-
-    def search_lexical(
-        self, queries: Sequence[str], top_k: int, where: Where | None = None
-    ) -> list[list[Hit]]:
-        """Return the passages that share words with each query, best first by BM25.
-
-        Args:
-            queries: The queries.
-            top_k: Hits for a query; fewer only if fewer passages match.
-            where: A filter on the documents' metadata.
-
-        Raises:
-            InputError: `top_k` is below 1, or `where` is malformed.
-            StorageError: The disk refused.
-        """
-        condition = _checked(top_k, where)
-        with self._lexical.current() as (index, snapshot):
-            allowed = self._filters.ids(snapshot, condition)
-            return read_hits("lexical", index.search(queries, top_k, allowed), snapshot)
-
-    def search_fused(
-        self,
-        queries: Sequence[str],
-        top_k: int,
-        where: Where | None = None,
-        *,
-        candidates: int,
-        fusion: Callable[[Sequence[Sequence[Hit]]], list[Hit]],
-    ) -> list[list[Hit]]:
-        """Return the best of both ways to search, best first.
-
-        Args:
-            queries: The queries.
-            top_k: Hits for a query.
-            where: A filter on the documents' metadata.
-            candidates: Hits of each way that are fused.
-            fusion: Makes one ranking of the dense and the lexical one of a query, in that order, by
-                scores, ranks and ids: only passages that come out of it in time are read.
-
-        Raises:
-            InputError: A query cannot be embedded, `top_k` is below 1, or `where` is malformed.
-            StorageError: The disk refused.
-        """
-        condition = _checked(top_k, where)
-        if not queries:
-            return []
-        vectors = self.embedder.embed_queries(queries)
-        with self._vectors.current() as (near, first), self._lexical.current() as (words, second):
-            rankings = zip(
-                unread_hits(
-                    "dense", near.search(vectors, candidates, self._filters.ids(first, condition))
-                ),
-                unread_hits(
-                    "lexical",
-                    words.search(queries, candidates, self._filters.ids(second, condition)),
-                ),
-                strict=True,
-            )
-            fused = [fusion(each)[:top_k] for each in rankings]
-            return read_fused(fused, {"dense": first, "lexical": second})
-
-    def document(self, document_id: str) -> Document:
-        """Return a document.
-
-        Raises:
-            InputError: There is none of that id.
-        """
-        with self._store.read() as snapshot:
-            document = snapshot.document(document_id)
-        if document is None:
-            raise InputError(f"{self.path} holds no document {document_id!r}")
-        return document
-
-    def documents(self, where: Where | None = None) -> Iterator[DocumentInfo]:
-        """Yield the documents that match a filter, in the order in which they were added."""
-        condition = None if where is None else parse_where(where)
-        with self._store.read() as snapshot:
-            yield from snapshot.documents(condition)
-
-    def document_page(self, limit: int, after: int = 0) -> tuple[list[DocumentInfo], int | None]:
-        """Return some of the documents, in the order in which they were added.
-
-        Args:
-            limit: How many at most.
-            after: Where to go on; 0 begins with the first.
-
-        Returns:
-            The documents, and where those that follow begin; None after the last.
-        """
-        with self._store.read() as snapshot:
-            return snapshot.document_page(limit, after)
-
-    def passages(self) -> Iterator[Passage]:
-        """Yield all passages, in the order in which they were added.
-
-        They are read in portions, each as it is when its turn comes: the loop may take hours.
-        """
-        with self._store.read() as snapshot:
-            ids = snapshot.ids().tolist()
-        for start in range(0, len(ids), _PORTION):
-            with self._store.read() as snapshot:
-                found = snapshot.passages(ids[start : start + _PORTION])
-            yield from found.values()
-
-    def info(self) -> CollectionInfo:
-        """Return what is in the collection; needs no embedder."""
-        with self._store.read() as snapshot:
-            counts = snapshot.counts()
-        return CollectionInfo(
-            path=str(self.path),
-            **counts._asdict(),
-            generation=snapshot.generation,
-            store_bytes=self._store.bytes_on_disk(),
-            vector_bytes=self._vectors.bytes_on_disk(),
-            lexical_bytes=self._lexical.bytes_on_disk(),
-            manifest=self.manifest,
-        )
 
     def compact(self) -> None:
         """Give back the room of what was removed, and build both indexes anew.
@@ -445,15 +273,47 @@ class Collection:
             StorageError: The disk refused.
         """
         with self._changing():
+            # Saved first, so that no reader meanwhile is without an index that it can use.
+            self._vectors.renew()
             with self._store.write() as transaction:
                 transaction.prune()
             self._store.vacuum()
             self._lexical.rebuild()
-            self._vectors.rebuild()
-            self._vectors.save()
+            retune(self.path, self._vectors, built_anew=True)
+
+    def tune(
+        self,
+        recall: float,
+        *,
+        queries: Sequence[str] | None = None,
+        progress: Progress = silent,
+    ) -> TunedIndex:
+        """Choose how the vector index is searched, so that it finds a stated share of the nearest.
+
+        The cheapest setting is chosen that reaches the recall for one half of the queries with
+        95 % confidence, and it is measured with the other half. The queries are kept: `verify`
+        measures with them, and the index is tuned again when it is built anew or has grown to
+        twice the passages.
+
+        Args:
+            recall: The mean share of the true 10 nearest passages that a search is to find.
+            queries: What users ask, best some hundreds; None draws 500 sentences of passages.
+            progress: Told of each setting that is tried, as the stage 'tuning'.
+
+        Returns:
+            The setting, which is in use now, and what it reached.
+
+        Raises:
+            InputError: The recall is out of reach, or there are too few queries.
+            MissingExtra: FAISS is not installed.
+            ReadOnly: The collection is open for reading only.
+            StorageError: The disk refused.
+        """
+        with self._changing():
+            return tune(self.path, self._vectors, self.embedder, recall, queries, progress)
 
     def verify(self, *, repair: bool = False) -> VerifyReport:
-        """Check the store, and that both indexes hold exactly its passages.
+        """Check the store, that both indexes hold exactly its passages, and the recall asked for.
 
         Args:
             repair: Whether to build an index anew that does not; needs the collection writable.
@@ -464,7 +324,7 @@ class Collection:
             StorageError: The disk refused.
         """
         with self._changing() if repair else nullcontext():
-            return verify(self._store, self._vectors, self._lexical, repair=repair)
+            return verify(self.path, self._store, self._vectors, self._lexical, repair=repair)
 
     def export(self, folder: str | Path) -> None:
         """Write the collection to Parquet files; see `rag.indexes.transfer`.
@@ -499,12 +359,19 @@ class Collection:
         writer = claim(target)
         try:
             store = Store.create(target, export.manifest.codec)
-            import_into(store, export, Path(folder))
-            export.manifest.write(target)
+            for batch in embedded_batches(export.contents(Path(folder))):
+                store_embedded(store, batch)
+            # What was tuned is another index.
+            manifest = export.manifest.model_copy(update={"tuned": None})
+            manifest.write(target)
         except BaseException:
             writer.release()
             raise
-        return cls(target, export.manifest, store, None, writer)
+        return cls(target, manifest, store, None, writer)
+
+    def _save_vectors(self, *, built_anew: bool = False) -> None:
+        self._vectors.save()
+        retune(self.path, self._vectors, built_anew=built_anew)
 
     @contextmanager
     def _changing(self) -> Iterator[None]:
@@ -513,9 +380,3 @@ class Collection:
             raise ReadOnly(str(self.path), "was opened for reading; open it writable")
         with self._writing:
             yield
-
-
-def _checked(top_k: int, where: Where | None) -> Condition | None:
-    if top_k < 1:
-        raise InputError(f"top_k is {top_k}; ask for 1 hit or more")
-    return parse_where(where) if where else None

@@ -18,15 +18,20 @@ from rag.core.protocols import Vectors
 from rag.indexes.faiss_file import StoredIndex, write_index
 from rag.indexes.id_table import IdTable
 from rag.indexes.rwlock import ReadWriteLock
-from rag.indexes.vectors import IntArray, Metric, VectorHits
+from rag.indexes.vectors import Codes, IntArray, Kind, Metric, VectorHits
 
 faiss = require("faiss", extra="cpu", package="faiss-cpu", needed_for="A vector index")
 
 Scores = npt.NDArray[np.float32]
 
 _PARALLEL_QUERIES = 16  # from here on threads gain more than they cost concurrent requests
+_MOST_TIES = 1000  # equal scores that are told apart; beyond, any of them are returned
 _MAX_SQUARED_LENGTH = 1e37  # scores of shorter vectors are finite in float32
 _PROCESS = os.getpid()
+
+# Matrix products score a batch several times as fast from a dozen long queries on; of itself FAISS
+# turns to them when a batch holds 128,000 numbers.
+faiss.cvar.distance_compute_blas_threshold = 10_000
 
 
 class FaissIndex(ABC):
@@ -37,16 +42,20 @@ class FaissIndex(ABC):
 
     Args:
         index: The FAISS index; nothing else may write to it.
-        kind: What was asked for.
+        kind: How vectors are found.
+        codes: How they were asked to be held.
         mapped: Whether FAISS reads vectors from a file.
     """
 
+    kind: Kind
+    codes: Codes
     description: str
     device = "cpu"
 
-    def __init__(self, index: Any, kind: str, *, mapped: bool = False) -> None:
+    def __init__(self, index: Any, kind: Kind, codes: Codes, *, mapped: bool = False) -> None:
         self._index = index
         self.kind = kind
+        self.codes = codes
         self.mapped = mapped
         self.dimension = int(index.d)
         is_product = index.metric_type == faiss.METRIC_INNER_PRODUCT
@@ -54,9 +63,21 @@ class FaissIndex(ABC):
         self._lock = ReadWriteLock()
         self._known: IdTable | None = None
 
+    @property
+    @abstractmethod
+    def effort(self) -> int:
+        """How far a search goes; see `VectorIndex.effort`. It is saved with the index."""
+
+    @effort.setter
+    @abstractmethod
+    def effort(self, effort: int) -> None: ...
+
     @abstractmethod
     def _stored(self) -> IdTable:
         """Read from FAISS which ids are in use."""
+
+    def _append(self, vectors: Vectors, ids: IntArray) -> None:
+        self._index.add_with_ids(vectors, ids)
 
     @abstractmethod
     def _added_keys(self, ids: IntArray) -> IntArray:
@@ -120,7 +141,7 @@ class FaissIndex(ABC):
             self._known = None
             try:
                 with openmp_threads(len(new_ids)):
-                    self._index.add_with_ids(new_vectors, new_ids)
+                    self._append(new_vectors, new_ids)
             except BaseException:  # Ctrl-C stops FAISS half way
                 self._undo_add(new_ids)
                 raise
@@ -150,26 +171,51 @@ class FaissIndex(ABC):
             allowed = None
             if ids is not None:
                 allowed = self._table.keys[self._table.find(_checked_ids(ids))]
-            count = min(top_k, len(self) if allowed is None else len(allowed))
-            if not count or not len(asked):
+            most = len(self) if allowed is None else len(allowed)
+            if not most or not len(asked):
                 nothing = VectorHits(np.empty(0, np.int64), np.empty(0, np.float32))
                 return [nothing] * len(asked)
+            count = min(top_k, most)
             with openmp_threads(len(asked)):
-                scores, keys = self._nearest(asked, count, allowed)
-                short = keys[:, -1] < 0
-                if short.any():
-                    scores[short], keys[short] = self._nearest(
-                        asked[short], count, allowed, exhaustive=True
-                    )
-            found = self._ids_of(keys)
+                return self._ranked(asked, count, most, allowed, min(count + 1, most))
+
+    def _ranked(
+        self, queries: Vectors, count: int, most: int, allowed: IntArray | None, depth: int
+    ) -> list[VectorHits]:
+        """Return `count` hits for each query, from `depth` of them; equal scores by id."""
+        scores, keys = self._nearest(queries, depth, allowed)
+        short = keys[:, count - 1] < 0
+        if short.any():
+            scores[short], keys[short] = self._nearest(
+                queries[short], depth, allowed, exhaustive=True
+            )
         if self.metric == "l2":
             scores = -scores
-        return [VectorHits(*row) for row in zip(found, scores, strict=True)]
+        ids = self._ids_of(keys)
+        tied = (scores[:, 1:] == scores[:, :-1]).any(axis=1)
+        if tied.any():
+            order = np.lexsort((ids[tied], -scores[tied]), axis=1)
+            ids[tied] = np.take_along_axis(ids[tied], order, axis=1)
+        found = [VectorHits(*row) for row in zip(ids[:, :count], scores[:, :count], strict=True)]
+        if depth < min(most, _MOST_TIES):
+            # FAISS takes any of those with equal scores, so all of them have to be seen.
+            open_ended = np.flatnonzero(scores[:, -1] == scores[:, count - 1])
+            if len(open_ended):
+                deeper = self._ranked(
+                    queries[open_ended], count, most, allowed, min(4 * depth, most)
+                )
+                for row, hits in zip(open_ended.tolist(), deeper, strict=True):
+                    found[row] = hits
+        return found
 
     def save(self, path: Path) -> None:
         """Write the index to a file; see `VectorIndex.save`."""
         with self._lock.reading():
-            write_index(StoredIndex(self._index, self.kind), path)
+            write_index(StoredIndex(self._index, self.kind, self.codes), path)
+
+    def contents(self) -> Any:
+        """Return the FAISS index that is saved, to be copied and not to be changed."""
+        return self._index
 
     @property
     def _table(self) -> IdTable:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
+
+import numpy as np
 
 from rag.core.documents import Document, Passage
 from rag.core.progress import Progress
-from rag.core.protocols import Embedder
+from rag.core.protocols import Embedder, Vectors
 from rag.indexes.records import DocumentRecord, hash_text
 from rag.indexes.store import Store
 from rag.text.splitting import Splitter
@@ -15,6 +17,14 @@ from rag.text.splitting import Splitter
 _BATCH_DOCUMENTS = 1024
 # Whoever else changes the collection waits while a batch is embedded.
 _BATCH_CHARACTERS = 1 << 18
+_EMBEDDED_BATCH_BYTES = 64_000_000
+"""A transaction touches pages all over the indexes of hashes and names, so large ones are fast."""
+
+_Place = tuple[int, int]
+"""A document's number in its batch, and a passage's number in the document."""
+
+Embedded = tuple[Document, Sequence[Passage], Vectors]
+"""A document, its passages, and their vectors, of shape (passages, dimension)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,17 +54,28 @@ class AddReport:
         )
 
 
-def batches(documents: Iterable[Document]) -> Iterator[list[Document]]:
+def batches(
+    documents: Iterable[Document],
+    most_documents: int | None = None,
+    most_characters: int | None = None,
+) -> Iterator[list[Document]]:
     """Group documents so that a group fits in memory and is worth a transaction.
 
     A document that comes twice in a group is there once, as it came last.
+
+    Args:
+        documents: The documents.
+        most_documents: How many a group holds at most; None means as many as a transaction does.
+        most_characters: The length of text at which a group ends; None, that of a transaction.
     """
+    most_documents = most_documents or _BATCH_DOCUMENTS
+    most_characters = most_characters or _BATCH_CHARACTERS
     batch: dict[str, Document] = {}
     characters = 0
     for document in documents:
         batch[document.id] = document
         characters += len(document.text)
-        if len(batch) >= _BATCH_DOCUMENTS or characters >= _BATCH_CHARACTERS:
+        if len(batch) >= most_documents or characters >= most_characters:
             yield list(batch.values())
             batch.clear()
             characters = 0
@@ -83,31 +104,99 @@ def index_batch(
         return AddReport(unchanged=len(records))
 
     split = splitter.split([each.document for each in changed])
-    texts = {
-        hash_text(passage.indexed_text): passage.indexed_text
-        for passages in split
-        for passage in passages
-    }
+
+    def embed(places: Sequence[_Place]) -> Vectors:
+        texts = [split[document][passage].indexed_text for document, passage in places]
+        return embedder.embed_passages(texts, progress)
+
+    report = _replace(store, changed, split, embed)
+    return report + AddReport(unchanged=len(records) - len(changed))
+
+
+def embedded_batches(contents: Iterable[Embedded]) -> Iterator[list[Embedded]]:
+    """Group documents that are embedded already, so that a group fits in memory.
+
+    A document that comes twice in a group is there once, as it came last.
+    """
+    batch: dict[str, Embedded] = {}
+    size = 0
+    for document, passages, vectors in contents:
+        batch[document.id] = document, passages, vectors
+        size += 2 * len(document.text) + vectors.nbytes  # its passages hold the text again
+        if size >= _EMBEDDED_BATCH_BYTES:
+            yield list(batch.values())
+            batch.clear()
+            size = 0
+    if batch:
+        yield list(batch.values())
+
+
+def store_embedded(store: Store, batch: Sequence[Embedded]) -> AddReport:
+    """Store documents that are embedded already in one transaction, in the way of `index_batch`.
+
+    Raises:
+        InputError: A document or a vector cannot be stored; the store is as it was.
+        StorageError: The disk refused; the store is as it was.
+    """
+    records = [DocumentRecord.of(document) for document, _, _ in batch]
     with store.read() as snapshot:
-        vector_ids = snapshot.vector_ids(texts)
-    unknown = [text_hash for text_hash in texts if text_hash not in vector_ids]
-    vectors = embedder.embed_passages([texts[each] for each in unknown], progress)
+        stored = snapshot.content_hashes(each.document.id for each in records)
+    changed = [
+        (record, passages, vectors)
+        for record, (_, passages, vectors) in zip(records, batch, strict=True)
+        if stored.get(record.document.id) != record.content_hash
+    ]
+    if not changed:
+        return AddReport(unchanged=len(records))
+    kept, split, vectors = zip(*changed, strict=True)
+
+    def embed(places: Sequence[_Place]) -> Vectors:
+        rows = [vectors[document][passage] for document, passage in places]
+        return (
+            np.stack(rows, dtype=np.float32)
+            if rows
+            else np.empty((0, store.codec.dimension), np.float32)
+        )
+
+    return _replace(store, kept, split, embed) + AddReport(unchanged=len(records) - len(changed))
+
+
+def _replace(
+    store: Store,
+    records: Sequence[DocumentRecord],
+    split: Sequence[Sequence[Passage]],
+    embed: Callable[[Sequence[_Place]], Vectors],
+) -> AddReport:
+    """Store documents in the place of those of the same names.
+
+    Args:
+        store: The store.
+        records: The documents.
+        split: The passages of each.
+        embed: Returns the vectors of passages, given their places in `split`; it is asked only
+            for texts that have none.
+    """
+    hashes = [[hash_text(passage.indexed_text) for passage in passages] for passages in split]
+    places: dict[bytes, _Place] = {}
+    for document, of_one in enumerate(hashes):
+        for passage, text_hash in enumerate(of_one):
+            places.setdefault(text_hash, (document, passage))
+    with store.read() as snapshot:
+        vector_ids = snapshot.vector_ids(places)
+    unknown = [text_hash for text_hash in places if text_hash not in vector_ids]
+    vectors = embed([places[each] for each in unknown])
 
     with store.write() as transaction:
-        updated = transaction.remove_documents(each.document.id for each in changed)
+        known = transaction.content_hashes(each.document.id for each in records)
+        updated = transaction.remove_documents(known)
         vector_ids |= transaction.add_vectors(unknown, vectors)
-        for record, passages in zip(changed, split, strict=True):
-            transaction.add_document(record, passages, _vector_ids(passages, vector_ids))
+        numbered = [[vector_ids[each] for each in of_one] for of_one in hashes]
+        transaction.add_documents(records, split, numbered)
     total = sum(map(len, split))
     return AddReport(
-        added=len(changed) - updated,
+        added=len(records) - updated,
         updated=updated,
-        unchanged=len(records) - len(changed),
         passages=total,
         embedded=len(unknown),
         reused=total - len(unknown),
     )
-
-
-def _vector_ids(passages: Iterable[Passage], vector_ids: dict[bytes, int]) -> list[int]:
-    return [vector_ids[hash_text(passage.indexed_text)] for passage in passages]

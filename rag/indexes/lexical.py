@@ -1,17 +1,12 @@
 """The lexical index: BM25 over passages, on tantivy.
 
 BM25 is the Okapi weighting of Robertson et al. (TREC-3, 1994) with tantivy's k1 = 1.2 and
-b = 0.75. Words of the label, that is of title and headings, count twice (Robertson, Zaragoza and
-Taylor, CIKM 2004). Text is lower-cased, folded to ASCII and stemmed (Snowball English); a compound
-such as `DiffExecutor` or `IL6` is found whole and by its parts.
-
-A query is a bag of words: it goes through the same analysis and is never read as query syntax, so
-quotes, colons and `AND` are ordinary text. Function words count only where there is nothing else.
+b = 0.75, over the words of `rag.indexes.analysis`. A query is a bag of words: it goes through the
+same analysis and is never read as query syntax, so quotes, colons and `AND` are ordinary text.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +17,7 @@ import numpy.typing as npt
 
 from rag.core.documents import Passage
 from rag.core.errors import CollectionCorrupt, StorageError
+from rag.indexes.analysis import analyzer, passage_text, query_words
 from rag.indexes.vectors import VectorHits
 
 if TYPE_CHECKING:
@@ -33,17 +29,7 @@ _ANALYSIS = "english-1"
 _MARKER = -1
 """Id of the one record that is no passage: it carries the generation into each commit."""
 
-_STOP_WORDS = (
-    "a about am an and are as at be been but by can could did do does for had has have how if in "
-    "into is it may might no not of on or s should such t that the their then there these they "
-    "this to was were what when where which who whom whose why will with would"
-).split()
-_BOUNDARY = r"(?<=[a-z])(?=[A-Z])|(?<=[A-Za-z])(?=[0-9])|(?<=[0-9])(?=[A-Za-z])"
-_COMPOUND = re.compile(rf"\b\w+?(?:{_BOUNDARY})\w+")
-_PARTS = re.compile(_BOUNDARY)
-
 _WRITER_BYTES = 128_000_000
-_LONGEST_TERM = 64
 _LARGEST_ID_QUERY = 1_000
 """Up to so many ids are looked up; with more, reading on and dropping the others is faster."""
 
@@ -63,9 +49,7 @@ class LexicalIndex:
         self._index = index
         self._schema = index.schema
         self._writer: tantivy.IndexWriter | None = None
-        self._all_words = _analyzer()
-        self._content_words = _analyzer(_STOP_WORDS)
-        index.register_tokenizer(_ANALYSIS, self._all_words)
+        index.register_tokenizer(_ANALYSIS, analyzer())
         index.config_reader("manual")
         self.refresh()
 
@@ -116,8 +100,7 @@ class LexicalIndex:
                 for number in remove:
                     self._writer.delete_documents_by_term("id", number)
                 for number, passage in add:
-                    text = _with_parts(f"{passage.label}\n{passage.indexed_text}")
-                    self._replace(self._writer, number, text=text)
+                    self._replace(self._writer, number, text=passage_text(passage))
                 self._replace(self._writer, _MARKER, generation=generation)
                 self._writer.commit()
             except BaseException:
@@ -194,11 +177,10 @@ class LexicalIndex:
         import tantivy
 
         must, should = tantivy.Occur.Must, tantivy.Occur.Should
-        text = _with_parts(query)
-        words = self._content_words.analyze(text) or self._all_words.analyze(text)
-        any_word = tantivy.Query.boolean_query(
-            [(should, tantivy.Query.term_query(self._schema, "text", word)) for word in words]
-        )
+        words = [
+            tantivy.Query.term_query(self._schema, "text", word) for word in query_words(query)
+        ]
+        any_word = tantivy.Query.boolean_query([(should, word) for word in words])
         if only is None:
             return any_word
         return tantivy.Query.boolean_query([(must, only), (must, any_word)])
@@ -271,23 +253,3 @@ def _schema() -> tantivy.Schema:
     builder.add_integer_field("generation", fast=True)
     builder.add_text_field("text", tokenizer_name=_ANALYSIS, index_option="freq")
     return builder.build()
-
-
-def _analyzer(stop_words: Sequence[str] = ()) -> tantivy.TextAnalyzer:
-    import tantivy
-
-    return (
-        tantivy.TextAnalyzerBuilder(tantivy.Tokenizer.simple())
-        .filter(tantivy.Filter.remove_long(_LONGEST_TERM))
-        .filter(tantivy.Filter.lowercase())
-        .filter(tantivy.Filter.ascii_fold())
-        .filter(tantivy.Filter.custom_stopword(list(stop_words)))
-        .filter(tantivy.Filter.stemmer("english"))
-        .build()
-    )
-
-
-def _with_parts(text: str) -> str:
-    """Append the parts of compounds, which the tokenizer would keep whole."""
-    parts = [_PARTS.sub(" ", compound) for compound in _COMPOUND.findall(text)]
-    return " ".join((text, *parts))

@@ -17,6 +17,10 @@ from rag.indexes.where_sql import storable
 VectorDtype = Literal["float16", "float32"]
 
 _HASH_BYTES = 16
+HASHES = np.dtype(f"S{_HASH_BYTES}")
+"""Hashes as an array's numbers."""
+
+_METADATA = json.JSONEncoder(sort_keys=True, ensure_ascii=False)
 _LARGEST_SQUARE = 1e37  # of a vector's length; scores of shorter ones are finite in float32
 
 
@@ -75,7 +79,7 @@ def _fields(document: Document) -> list[tuple[str, Scalar]]:
 
 def write_metadata(metadata: Metadata) -> str:
     """Return metadata as JSON, the same for equal metadata."""
-    return json.dumps(metadata, sort_keys=True, ensure_ascii=False)
+    return _METADATA.encode(metadata)
 
 
 def read_metadata(text: str) -> Metadata:

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from rag.core.documents import Passage
-from rag.core.errors import CollectionCorrupt
-from rag.core.filters import Condition
+from rag.core.errors import CollectionCorrupt, InputError
+from rag.core.filters import Condition, Where, parse_where
 from rag.core.hits import Hit
 from rag.indexes.snapshot import Snapshot
 from rag.indexes.vectors import IntArray, VectorHits
@@ -32,6 +32,17 @@ class FilterCache:
             # A new dictionary, so that no thread sees one that changes.
             self._kept = {**dict([*self._kept.items()][1 - _FILTERS_KEPT :]), key: ids}
         return ids
+
+
+def checked_condition(top_k: int, where: Where | None) -> Condition | None:
+    """Return the filter of a search in one shape; None where there is none.
+
+    Raises:
+        InputError: `top_k` is below 1, or `where` is malformed.
+    """
+    if top_k < 1:
+        raise InputError(f"top_k is {top_k}; ask for 1 hit or more")
+    return parse_where(where) if where else None
 
 
 def unread_hits(part: str, found: Sequence[VectorHits]) -> list[list[Hit]]:
@@ -69,7 +80,7 @@ def read_fused(
         numbers = {int(hit.passage.id) for hits in fused for hit in hits if part in hit.ranks}
         passages |= snapshot.passages(numbers - passages.keys())
         if missing := numbers - passages.keys():
-            raise _not_stored(snapshot, part, min(missing))
+            raise not_stored(snapshot, part, min(missing))
     return [[replace(hit, passage=passages[int(hit.passage.id)]) for hit in hits] for hits in fused]
 
 
@@ -95,10 +106,11 @@ def read_hits(part: str, found: Sequence[VectorHits], snapshot: Snapshot) -> lis
             for ids, scores in listed
         ]
     except KeyError as error:
-        raise _not_stored(snapshot, part, error) from error
+        raise not_stored(snapshot, part, error) from error
 
 
-def _not_stored(snapshot: Snapshot, part: str, number: object) -> CollectionCorrupt:
+def not_stored(snapshot: Snapshot, part: str, number: object) -> CollectionCorrupt:
+    """Return the error of an index that names a passage which is not stored."""
     return CollectionCorrupt(
         snapshot.path,
         f"the {part} index names passage {number}, which is not stored; verify and repair",

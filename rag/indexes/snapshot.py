@@ -9,11 +9,12 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from rag.core.documents import Document, Metadata, Passage
 from rag.core.filters import Condition
 from rag.core.protocols import Vectors
-from rag.indexes.records import VectorCodec, read_metadata
+from rag.indexes.records import HASHES, VectorCodec, read_metadata
 from rag.indexes.vectors import IntArray
 from rag.indexes.where_sql import Sql, compile_where
 
@@ -164,6 +165,11 @@ class Snapshot:
         """Return the content hashes of those documents that are stored."""
         return self._look_up("SELECT content_hash FROM documents WHERE name = ?", names)
 
+    def all_content_hashes(self) -> npt.NDArray[np.bytes_]:
+        """Return the content hashes of all documents, sorted."""
+        rows = self.execute("SELECT content_hash FROM documents")
+        return np.sort(np.fromiter((content_hash for (content_hash,) in rows), HASHES))
+
     def vector_ids(self, text_hashes: Iterable[bytes]) -> dict[bytes, int]:
         """Return the ids of those texts' vectors that are stored."""
         return self._look_up("SELECT id FROM vectors WHERE text_hash = ?", text_hashes)
@@ -205,11 +211,25 @@ class Snapshot:
         ids = self.ids()
         if len(ids) > size:
             ids = np.sort(np.random.default_rng(0).choice(ids, size, replace=False))
-        batches = self._vectors(
+        vectors = np.empty((len(ids), self.codec.dimension), np.float32)
+        done = 0
+        for found, batch in self._vectors(
             "WHERE passages.id IN (SELECT value FROM json_each(?))", json.dumps(ids.tolist())
+        ):
+            ids[done : done + len(found)] = found
+            vectors[done : done + len(found)] = batch
+            done += len(found)
+        return ids[:done], vectors[:done]
+
+    def vectors(self, ids: IntArray) -> tuple[IntArray, Vectors]:
+        """Return ids, ascending, and vectors of those of the passages that are stored."""
+        found = [(np.empty(0, np.int64), np.empty((0, self.codec.dimension), np.float32))]
+        found += self._vectors(
+            "WHERE passages.id IN (SELECT value FROM json_each(?)) ORDER BY passages.id",
+            json.dumps(ids.tolist()),
         )
-        found, vectors = zip(*batches, strict=True)
-        return np.concatenate(found), np.concatenate(vectors)
+        known, vectors = zip(*found, strict=True)
+        return np.concatenate(known), np.concatenate(vectors)
 
     def removed(self, since: int) -> IntArray:
         """Return the ids of the passages that were removed after a generation."""

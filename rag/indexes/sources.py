@@ -9,7 +9,7 @@ from urllib.parse import unquote, urlsplit
 
 from rag.core.documents import Document
 from rag.core.progress import Progress
-from rag.indexes.collection import Collection
+from rag.indexes.any_collection import AnyCollection
 from rag.text import FoundFile, Skipped, find_files, read_documents
 
 
@@ -51,16 +51,9 @@ class Source:
             # A file of JSON Lines gives more than one item.
             progress("reading", number, max(number, len(found)))
             if isinstance(item, Document):
-                yield self._tagged(item)
+                yield tagged(item, self.sensitivity)
             else:
                 self.skipped.append(item)
-
-    def _tagged(self, document: Document) -> Document:
-        if not self.sensitivity or "sensitivity" in document.metadata:
-            return document
-        return replace(
-            document, metadata={**document.metadata, "sensitivity": list(self.sensitivity)}
-        )
 
     def reasons(self) -> dict[str, list[Path]]:
         """Return what was skipped, by reason."""
@@ -74,7 +67,7 @@ class Source:
         """Whether a file gave no document though it was to be read."""
         return any(each.path in self.wanted for each in self.skipped)
 
-    def gone(self, collection: Collection) -> list[str]:
+    def gone(self, collection: AnyCollection) -> list[str]:
         """Return the ids of documents from below the paths whose files are no longer there."""
         roots = [path.resolve() for path in self.paths]
         return [
@@ -83,6 +76,13 @@ class Source:
             if (path := _path(each.uri)) and not path.exists()
             if any(path.is_relative_to(root) for root in roots)
         ]
+
+
+def tagged(document: Document, sensitivity: Sequence[str]) -> Document:
+    """Return a document with tags of sensitivity, its own where it states them."""
+    if not sensitivity or "sensitivity" in document.metadata:
+        return document
+    return replace(document, metadata={**document.metadata, "sensitivity": list(sensitivity)})
 
 
 def _path(uri: str) -> Path | None:

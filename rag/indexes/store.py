@@ -88,6 +88,10 @@ class Store:
         folder: The collection's directory, which holds the store.
         codec: How vectors are stored.
 
+    Attributes:
+        path: The file.
+        codec: How vectors are stored.
+
     Raises:
         StorageError: The file cannot be opened.
         CollectionCorrupt: The file is not a store.
@@ -95,7 +99,7 @@ class Store:
 
     def __init__(self, folder: Path, codec: VectorCodec) -> None:
         self.path = folder / STORE_NAME
-        self._codec = codec
+        self.codec = codec
         self._idle: list[sqlite3.Connection] = []
         self._frozen: tuple[int, ...] | None = None
         self._closed = False
@@ -130,7 +134,7 @@ class Store:
             connection = self._take()
             try:
                 connection.execute("BEGIN")
-                yield Snapshot(connection, self._codec, str(self.path))
+                yield Snapshot(connection, self.codec, str(self.path))
             finally:
                 self._put_back(connection)
 
@@ -146,7 +150,7 @@ class Store:
             connection = self._take()
             try:
                 connection.execute("BEGIN IMMEDIATE")
-                yield Transaction(connection, self._codec, str(self.path))
+                yield Transaction(connection, self.codec, str(self.path))
                 connection.execute("COMMIT")
             finally:
                 self._put_back(connection)

@@ -27,55 +27,53 @@ class Transaction(Snapshot):
         super().__init__(connection, codec, path)
 
     def add_vectors(self, text_hashes: Sequence[bytes], vectors: Vectors) -> dict[bytes, int]:
-        """Store the vectors of texts and return their ids."""
-        return {
-            text_hash: self._insert(
-                "INSERT INTO vectors (text_hash, vector) VALUES (?, ?)", text_hash, blob
-            )
-            for text_hash, blob in zip(text_hashes, self.codec.encode(vectors), strict=True)
-        }
+        """Store the vectors of texts, none of which is stored, and return their ids."""
+        ids = self._new_ids("vectors", len(text_hashes))
+        self._connection.executemany(
+            "INSERT INTO vectors (id, text_hash, vector) VALUES (?, ?, ?)",
+            zip(ids, text_hashes, self.codec.encode(vectors), strict=True),
+        )
+        return dict(zip(text_hashes, ids, strict=True))
 
-    def add_document(
-        self, record: DocumentRecord, passages: Sequence[Passage], vector_ids: Sequence[int]
+    def add_documents(
+        self,
+        records: Sequence[DocumentRecord],
+        split: Sequence[Sequence[Passage]],
+        vector_ids: Sequence[Sequence[int]],
     ) -> None:
-        """Store a document and its passages.
+        """Store documents and their passages.
 
         Args:
-            record: The document; none of that name is stored.
-            passages: Its passages.
+            records: The documents; none of these names is stored.
+            split: The passages of each.
             vector_ids: The id of each passage's vector.
         """
-        document = record.document
-        number = self._insert(
-            "INSERT INTO documents (name, title, uri, metadata, content_hash, text) "
-            "VALUES (?, ?, ?, ?, ?, ?)",
-            document.id,
-            document.title,
-            document.uri,
-            record.metadata,
-            record.content_hash,
-            document.text,
+        numbers = self._new_ids("documents", len(records))
+        # A statement for all rows of a table: many small ones take twice as long.
+        self._connection.executemany(
+            "INSERT INTO documents (id, name, title, uri, metadata, content_hash, text) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (
+                (number, d.id, d.title, d.uri, record.metadata, record.content_hash, d.text)
+                for number, record in zip(numbers, records, strict=True)
+                for d in (record.document,)
+            ),
         )
         self._connection.executemany(
             "INSERT INTO fields (document_id, name, value) VALUES (?, ?, ?)",
-            ((number, name, value) for name, value in record.fields),
+            (
+                (number, name, value)
+                for number, record in zip(numbers, records, strict=True)
+                for name, value in record.fields
+            ),
         )
         self._connection.executemany(
             "INSERT INTO passages (document_id, vector_id, generation, name, start, "
             '"end", title, heading, text) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)',
             (
-                (
-                    number,
-                    vector_id,
-                    self.generation,
-                    each.id,
-                    each.start,
-                    each.end,
-                    each.title,
-                    each.heading,
-                    each.text,
-                )
-                for each, vector_id in zip(passages, vector_ids, strict=True)
+                (number, vector, self.generation, p.id, p.start, p.end, p.title, p.heading, p.text)
+                for number, passages, ids in zip(numbers, split, vector_ids, strict=True)
+                for p, vector in zip(passages, ids, strict=True)
             ),
         )
 
@@ -95,8 +93,9 @@ class Transaction(Snapshot):
     def prune(self) -> None:
         """Drop the vectors that no passage uses, and the list of what was removed."""
         self.execute("DELETE FROM vectors WHERE id NOT IN (SELECT vector_id FROM passages)")
-        self.execute("DELETE FROM removed")
-        self.execute("UPDATE state SET pruned = generation")
+        self.execute("DELETE FROM removed WHERE generation < ?", (self.generation,))
+        # What this transaction removes stays listed, so an index at the one before can follow.
+        self.execute("UPDATE state SET pruned = generation - 1")
 
     def _remove(self, where: str, *parameters: object) -> int:
         self.execute(
@@ -106,7 +105,6 @@ class Transaction(Snapshot):
         )
         return self.execute(f"DELETE FROM documents WHERE {where}", parameters).rowcount
 
-    def _insert(self, sql: str, *values: object) -> int:
-        number = self.execute(sql, values).lastrowid
-        assert number is not None  # noqa: S101 - every INSERT of one row sets it
-        return number
+    def _new_ids(self, table: str, count: int) -> range:
+        (last,) = self.execute(f"SELECT coalesce(max(id), 0) FROM {table}").fetchone()
+        return range(last + 1, last + 1 + count)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -12,15 +13,24 @@ from rag.core.errors import CollectionCorrupt, InputError
 from rag.indexes.derived_lexical import DerivedLexical
 from rag.indexes.derived_vectors import DerivedVectors
 from rag.indexes.lexical import LexicalIndex
+from rag.indexes.recall import NEIGHBOURS, Recall, exact_neighbours, find, recall_of
+from rag.indexes.recall_queries import QUERIES_NAME, halves, kept_queries
 from rag.indexes.records import hash_text
+from rag.indexes.rescoring import OVERSAMPLING
 from rag.indexes.snapshot import Snapshot
 from rag.indexes.store import Store
-from rag.indexes.vectors import IntArray, VectorIndex
+from rag.indexes.tuning import retune
+from rag.indexes.vectors import Codes, IntArray, VectorIndex
 
 Part = Literal["store", "vectors", "lexical"]
 
 _PROBES = 100
-_PROBE_TOLERANCE = 1e-3
+_PROBE_TOLERANCE: dict[Codes, float] = {
+    "float32": 1e-3,
+    "float16": 1e-3,
+    "int8": 0.02,
+    "pq": 0.1,
+}
 _NAMED = 5
 
 
@@ -45,9 +55,12 @@ class VerifyReport:
 
     Args:
         problems: What is wrong; empty if nothing is.
+        recall: The share of the 10 nearest passages that searches find, after repairs; None
+            where no recall was asked for or it could not be measured.
     """
 
     problems: tuple[Problem, ...]
+    recall: Recall | None = None
 
     @property
     def ok(self) -> bool:
@@ -56,26 +69,48 @@ class VerifyReport:
 
 
 def verify(
-    store: Store, vectors: DerivedVectors, lexical: DerivedLexical, *, repair: bool
+    folder: Path,
+    store: Store,
+    vectors: DerivedVectors,
+    lexical: DerivedLexical,
+    *,
+    repair: bool,
 ) -> VerifyReport:
-    """Check the store, and that the indexes hold exactly its passages.
+    """Check the store, that the indexes hold exactly its passages, and the recall asked for.
 
     An index is built anew only from a sound store; the store itself cannot be repaired from
     anything else.
     """
     damage = _store_problems(store)
     problems = [Problem("store", reason) for reason in damage]
+    repair = repair and not damage
     indexes: list[tuple[Part, DerivedVectors | DerivedLexical]] = [
         ("vectors", vectors),
         ("lexical", lexical),
     ]
     for part, index in indexes:
         reasons = remaining = _index_problems(index)
-        if reasons and repair and not damage:
-            index.rebuild()
+        if reasons and repair:
+            _build_anew(folder, index)
             remaining = _index_problems(index)
         problems += [Problem(part, each, repaired=each not in remaining) for each in reasons]
-    return VerifyReport(tuple(problems))
+    if not all(each.repaired for each in problems):
+        return VerifyReport(tuple(problems))
+    reason, recall = _check_recall(folder, vectors)
+    if reason:
+        still = reason
+        if repair and recall is not None:
+            _build_anew(folder, vectors)
+            still, recall = _check_recall(folder, vectors)
+        problems.append(Problem("vectors", reason, repaired=not still))
+    return VerifyReport(tuple(problems), recall)
+
+
+def _build_anew(folder: Path, index: DerivedVectors | DerivedLexical) -> None:
+    index.rebuild()
+    if isinstance(index, DerivedVectors):
+        index.save()
+        retune(folder, index, built_anew=True)
 
 
 def _store_problems(store: Store) -> list[str]:
@@ -131,14 +166,47 @@ def _id_problems(found: IntArray, expected: IntArray) -> Iterator[str]:
 
 
 def _vector_problems(index: VectorIndex, snapshot: Snapshot) -> list[str]:
-    """Compare scores in the index with those of the stored vectors, for some passages."""
-    if index.kind == "pq":
-        return []  # its scores are approximate
-    wrong = 0
+    """Search for the vectors of some passages among them, and compare with what is stored."""
     ids, vectors = snapshot.sample_vectors(_PROBES)
-    for number, vector in zip(ids, vectors, strict=True):
-        (hits,) = index.search(vector[None], 1, np.array([number]))
-        wrong += not np.allclose(hits.scores, vector @ vector, rtol=_PROBE_TOLERANCE)
-    return (
-        [f"holds other vectors than the store for {wrong} of {len(ids)} passages"] if wrong else []
+    order = np.argsort(ids)
+    ids, vectors = ids[order], vectors[order]
+    hits = index.search(vectors, 1, ids)
+    found = np.searchsorted(ids, [each.ids[0] for each in hits])
+    tolerance = _PROBE_TOLERANCE[index.codes]
+    own = np.einsum("ij,ij->i", vectors, vectors)
+    true = np.einsum("ij,ij->i", vectors, vectors[found])
+    wrong = true < own * (1 - tolerance)
+    if OVERSAMPLING[index.codes] == 1:  # approximate scores mean nothing by themselves
+        wrong |= ~np.isclose([each.scores[0] for each in hits], true, rtol=tolerance)
+    if not wrong.any():
+        return []
+    number = np.count_nonzero(wrong)
+    return [f"holds other vectors than the store for {number} of {len(ids)} passages"]
+
+
+def _check_recall(folder: Path, vectors: DerivedVectors) -> tuple[str, Recall | None]:
+    """Measure recall, where one was asked for, by the queries that no setting was chosen by.
+
+    Returns:
+        What is wrong, '' if nothing is: the recall is below what was asked for by more than the
+        choice of queries explains, or cannot be measured. And the recall where it was measured.
+    """
+    asked = vectors.manifest.tuned
+    if asked is None:
+        return "", None
+    with vectors.current() as (index, snapshot):
+        queries = kept_queries(folder, snapshot.codec)
+        if queries is None:
+            return f"{QUERIES_NAME} is missing or damaged; tune the index again", None
+        queries = queries[halves(len(queries))[1]]
+        true = exact_neighbours(snapshot, queries, NEIGHBOURS)
+        tuned = vectors.manifest.tuned_for(index.description)
+        found = find(index, snapshot, queries, tuned.oversampling if tuned else None)
+    recall = recall_of(found, true)
+    if not recall.surely_misses(asked.recall):
+        return "", recall
+    reason = (
+        f"finds {recall.mean:.3f} of the {NEIGHBOURS} nearest where {asked.recall:g} was asked "
+        "for; build the index anew and tune it"
     )
+    return reason, recall

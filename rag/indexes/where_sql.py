@@ -127,5 +127,9 @@ def storable(value: object) -> bool:
     if isinstance(value, int):
         return -_LARGEST - 1 <= value <= _LARGEST
     if isinstance(value, str):
-        return not any("\ud800" <= character <= "\udfff" for character in value)
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            return False
+        return True
     return value is None or isinstance(value, float)

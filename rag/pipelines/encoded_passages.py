@@ -16,7 +16,7 @@ from rag.core.templates import SHIPPED, Template, load_template
 if TYPE_CHECKING:
     from rag.context.store import ContextStore, Removed
     from rag.core.documents import Passage
-    from rag.indexes import Collection
+    from rag.indexes import AnyCollection
 
 FOLDER = "contexts"
 
@@ -73,7 +73,7 @@ def keep_wording(template: Template, store: ContextStore) -> None:
         raise refused(path, "written", error) from error
 
 
-def sources(collection: Collection, worded: Iterable[Template]) -> set[str]:
+def sources(collection: AnyCollection, worded: Iterable[Template]) -> set[str]:
     """Return what tells passages, in the words of templates, from all other contexts."""
     from rag.context.segments import source_of
 
@@ -85,7 +85,7 @@ def sources(collection: Collection, worded: Iterable[Template]) -> set[str]:
     }
 
 
-def drop_gone(collection: Collection, stores: Iterable[ContextStore]) -> Removed:
+def drop_gone(collection: AnyCollection, stores: Iterable[ContextStore]) -> Removed:
     """Drop what is encoded of passages that are gone or have changed.
 
     Args:
@@ -112,7 +112,7 @@ def drop_gone(collection: Collection, stores: Iterable[ContextStore]) -> Removed
     return Removed(entries, size)
 
 
-def drop_removed(collection: Collection) -> dict[str, int]:
+def drop_removed(collection: AnyCollection) -> dict[str, int]:
     """Drop what is encoded of passages that a command has removed or changed.
 
     Returns:
@@ -122,8 +122,8 @@ def drop_removed(collection: Collection) -> dict[str, int]:
     Raises:
         CollectionError: It could not be done.
     """
-    folder = collection.path / FOLDER
-    if not folder.is_dir():
+    # Beside a directory; what Milvus holds has no such place.
+    if isinstance(collection.path, str) or not (folder := collection.path / FOLDER).is_dir():
         return {}
     try:
         return {"contexts_dropped": drop_gone(collection, stores_in(folder)).entries}

@@ -11,7 +11,7 @@ from rag.core.filters import Where
 from rag.core.hits import Hit
 
 if TYPE_CHECKING:
-    from rag.indexes.collection import Collection
+    from rag.indexes import AnyCollection
 
 
 class CollectionRetriever(ABC):
@@ -29,7 +29,7 @@ class CollectionRetriever(ABC):
     name: str
     batches_at_once = 2
 
-    def __init__(self, collection: Collection) -> None:
+    def __init__(self, collection: AnyCollection) -> None:
         self.collection = collection
 
     def search(self, query: str, top_k: int = 10, where: Where | None = None) -> list[Hit]:

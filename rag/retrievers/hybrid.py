@@ -11,7 +11,7 @@ from rag.retrievers.base import CollectionRetriever
 from rag.retrievers.fusion import Fusion, weighted_fusion
 
 if TYPE_CHECKING:
-    from rag.indexes.collection import Collection
+    from rag.indexes import AnyCollection
 
 _CANDIDATES = 50
 
@@ -30,7 +30,7 @@ class HybridRetriever(CollectionRetriever):
 
     name = "hybrid"
 
-    def __init__(self, collection: Collection, fusion: Fusion = weighted_fusion) -> None:
+    def __init__(self, collection: AnyCollection, fusion: Fusion = weighted_fusion) -> None:
         super().__init__(collection)
         self.fusion = fusion
 

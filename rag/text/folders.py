@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -191,10 +191,13 @@ def read_documents(
     Raises:
         InputError: A path does not exist, or a pattern is malformed; before anything is read.
     """
-    return _read(find_files(paths, include=include, exclude=exclude), max_bytes)
+    return read_found(find_files(paths, include=include, exclude=exclude), max_bytes=max_bytes)
 
 
-def _read(files: Iterator[FoundFile | Skipped], max_bytes: int) -> Iterator[Document | Skipped]:
+def read_found(
+    files: Iterable[FoundFile | Skipped], *, max_bytes: int = MAX_BYTES
+) -> Iterator[Document | Skipped]:
+    """Read what `find_files` found, in the way of `read_documents`."""
     seen: set[str] = set()
     for found in files:
         if isinstance(found, Skipped):

@@ -267,7 +267,7 @@ def test_export_and_import_give_the_same_collection(collection: Path, tmp_path: 
 
 
 def test_verify_finds_and_repairs(own: Path) -> None:
-    assert rag_json("index", "verify", own) == {"ok": True, "problems": []}
+    assert rag_json("index", "verify", own) == {"ok": True, "problems": [], "recall": None}
     rag_json("index", "compact", own)
     (index,) = own.glob("vectors-*")
     index.write_bytes(index.read_bytes()[:-100])
@@ -279,3 +279,32 @@ def test_verify_finds_and_repairs(own: Path) -> None:
 def test_models_are_listed() -> None:
     listed = {each["name"]: each["installed"] for each in rag_json("models")["models"]}
     assert listed == {"all-MiniLM-L6-v2": True, "SmolLM2-135M-Instruct": True}
+
+
+def test_tune_states_the_recall_that_info_and_verify_show(own: Path, tmp_path: Path) -> None:
+    assert "not asked" in rag("index", "info", own).stdout
+    lines, dataset = tmp_path / "queries.txt", tmp_path / "queries.jsonl"
+    tune = ("index", "tune", own, "--recall", 0.9, "--queries")
+    lines.write_text("what is a null\n\nhow do I map memory\n" * 2)
+    assert "2 different queries were given" in rag(*tune, lines, code=3).stderr
+    questions = [f"what is said of {word}" for word in ("nulls", "maps", "files", "names")]
+    lines.write_text("\n".join(questions))
+    tuned = rag_json(*tune, lines)
+    assert (tuned["recall"], tuned["measured"], tuned["queries"]) == (0.9, 1, 2)
+    dataset.write_text(
+        "".join(f'{{"id": "{n}", "text": "{text}"}}\n' for n, text in enumerate(questions))
+    )
+    recall = "0.9 asked for, 1.000 measured on 2 queries"
+    assert rag(*tune, dataset).stdout == f"Flat: every vector is compared: {recall}\n"
+    assert recall in rag("index", "info", own).stdout
+    found = rag("index", "verify", own).stdout
+    assert "finds 1.000 of the 10 nearest passages, measured on 2 queries\n" in found
+    assert rag_json("index", "verify", own)["recall"]["mean"] == 1
+
+
+def test_create_tunes(tmp_path: Path) -> None:
+    text = "The first says this. The second says that. The third says less. The fourth says more."
+    (tmp_path / "notes.txt").write_text(text)
+    options = ("--recall", 0.8, "--index", "hnsw")
+    made = rag_json("index", "create", tmp_path / "c", tmp_path / "notes.txt", *options)
+    assert (made["tuned"]["recall"], made["tuned"]["measured"]) == (0.8, 1)

@@ -10,6 +10,8 @@ from click.testing import CliRunner
 
 from rag.cli import checks, main
 from rag.cli.checks import Check
+from rag.indexes.gpu import devices as gpu_devices
+from rag.indexes.gpu.devices import Gpu, Gpus
 
 
 def only(check: Callable[[], Iterator[Check]]) -> Check:
@@ -82,3 +84,21 @@ def test_a_cache_that_cannot_be_written_is_an_error(
     finding = only(checks.check_cache)
     assert finding.severity == "error"
     assert str(blocker) in finding.message
+
+
+@pytest.mark.parametrize(
+    ("found", "severity", "message"),
+    [
+        (Gpus((Gpu(0, 80 * 10**9),), cuvs=True), "ok", "cuda:0: 80.0 GB free; with cuVS"),
+        (Gpus((), "FAISS sees no GPU", "look"), "warning", "FAISS sees no GPU"),
+    ],
+)
+def test_a_gpu_build_names_its_gpus(
+    monkeypatch: pytest.MonkeyPatch, found: Gpus, severity: str, message: str
+) -> None:
+    pretend_installed(monkeypatch, "faiss-gpu")
+    module = SimpleNamespace(StandardGpuResources=object)
+    monkeypatch.setattr(importlib, "import_module", lambda name: module)
+    monkeypatch.setattr(gpu_devices, "find_gpus", lambda: found)
+    _, gpus = checks.check_faiss()
+    assert (gpus.name, gpus.severity, gpus.message) == ("faiss gpu", severity, message)

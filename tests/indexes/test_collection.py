@@ -350,10 +350,13 @@ def test_a_reader_does_not_write(collection: Collection) -> None:
         assert reader.info().documents == 1
 
 
-@pytest.mark.parametrize("index", ["flat", "hnsw", "ivf", "pq"])
-def test_readers_follow_the_writer(tmp_path: Path, index: Any) -> None:
+@pytest.mark.parametrize(
+    ("index", "codes"),
+    [("flat", "float32"), ("flat", "int8"), ("hnsw", "float16"), ("ivf", "float32"), ("ivf", "pq")],
+)
+def test_readers_follow_the_writer(tmp_path: Path, index: Any, codes: Any) -> None:
     with (
-        Collection.create(tmp_path / "c", EMBEDDER, index=index) as writer,
+        Collection.create(tmp_path / "c", EMBEDDER, index=index, codes=codes) as writer,
         Collection.open(tmp_path / "c", EMBEDDER) as reader,
     ):
         assert found(reader, word(1)) == [[], []]
@@ -367,18 +370,6 @@ def test_readers_follow_the_writer(tmp_path: Path, index: Any) -> None:
         writer.add(documents(2, 103))
         assert found(reader, word(104)) == [["d104"], ["d104"]]
         assert reader.verify().problems == ()
-
-
-def test_the_saved_vector_index_is_mapped_until_something_changes(tmp_path: Path) -> None:
-    with Collection.create(tmp_path / "c", EMBEDDER) as writer:
-        writer.add(documents(50))
-    with Collection.open(tmp_path / "c", EMBEDDER, writable=True) as collection:
-        with collection._vectors.current() as (index, _):
-            assert index.mapped
-        collection.add(documents(1, 50))
-        assert found(collection, word(50)) == [["d50"], ["d50"]]
-        with collection._vectors.current() as (index, _):
-            assert not index.mapped
 
 
 def test_small_changes_do_not_save_the_vector_index_anew(collection: Collection) -> None:

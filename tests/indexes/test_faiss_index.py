@@ -24,7 +24,23 @@ class TestFlat(FaissConformance):
         return create_index(dimension, size_hint=100)
 
 
-class TestHnsw(FaissConformance):
+class TestFlatFloat16(FaissConformance):
+    recall_floor = 0.99
+    score_tolerance = 1e-3
+
+    def make_index(self, dimension):
+        return create_index(dimension, codes="float16", size_hint=100)
+
+
+class TestFlatInt8(FaissConformance):
+    recall_floor = 0.95
+    score_tolerance = 0.02
+
+    def make_index(self, dimension):
+        return create_index(dimension, codes="int8", training=sample_vectors(100, dimension))
+
+
+class HnswConformance(FaissConformance):
     recall_floor = 0.95
 
     @pytest.fixture(autouse=True)
@@ -32,8 +48,18 @@ class TestHnsw(FaissConformance):
         # With the default, all vectors of the suite would be scored without the graph.
         monkeypatch.setattr(faiss_create, "_EF_SEARCH", 16)
 
+
+class TestHnsw(HnswConformance):
     def make_index(self, dimension):
         return create_index(dimension, kind="hnsw", size_hint=1000)
+
+
+class TestHnswInt8(HnswConformance):
+    score_tolerance = 0.02
+
+    def make_index(self, dimension):
+        training = sample_vectors(100, dimension)
+        return create_index(dimension, kind="hnsw", codes="int8", training=training)
 
 
 class TestIvf(FaissConformance):
@@ -43,18 +69,27 @@ class TestIvf(FaissConformance):
         return create_index(dimension, kind="ivf", training=sample_vectors(1000, dimension))
 
 
+class TestIvfInt8(FaissConformance):
+    recall_floor = 0.85
+    score_tolerance = 0.02
+
+    def make_index(self, dimension):
+        training = sample_vectors(1000, dimension)
+        return create_index(dimension, kind="ivf", codes="int8", training=training)
+
+
 @pytest.fixture(scope="module")
 def trained_pq(tmp_path_factory):
     # Training takes seconds: it is done once, and the empty index is loaded for each test.
     path = tmp_path_factory.mktemp("pq") / "trained"
     training = sample_vectors(10_000, seed=9)
-    create_index(DIMENSION, kind="pq", size_hint=1000, training=training).save(path)
+    create_index(DIMENSION, kind="ivf", codes="pq", size_hint=1000, training=training).save(path)
     return path
 
 
-class TestPq(FaissConformance):
+class TestIvfPq(FaissConformance):
     recall_floor = 0.75
-    score_tolerance = 0.15
+    score_tolerance = 0.25  # a byte for every four numbers
 
     @pytest.fixture(autouse=True)
     def trained(self, trained_pq):
@@ -79,28 +114,68 @@ def test_l2_scores_are_negative_squared_distances(kind):
 def test_the_description_tells_what_was_built(tmp_path):
     sample = sample_vectors(1000)
 
-    def description(kind, **options):
-        index = create_index(DIMENSION, kind=kind, **options)
-        assert index.kind == kind
+    def description(kind, codes="float32", **options):
+        index = create_index(DIMENSION, kind=kind, codes=codes, **options)
+        assert (index.kind, index.codes) == (kind, codes)
         index.save(tmp_path / "index")
         loaded = load_index(tmp_path / "index")
-        assert (loaded.kind, loaded.description) == (kind, index.description)
+        assert (loaded.kind, loaded.codes) == (kind, codes)
+        assert loaded.description == index.description
         return index.description
 
     assert description("flat") == "Flat"
-    assert description("hnsw") == "HNSW32,Flat efSearch=128"
-    assert description("ivf", training=sample).startswith("IVF25,Flat nprobe=")
-    assert description("ivf", training=sample, size_hint=9).startswith("IVF12,Flat nprobe=")
-    assert description("pq", training=sample).startswith("IVF25,Flat nprobe=")
+    assert description("flat", "float16") == "SQfp16"
+    assert description("flat", "int8", training=sample) == "SQ8"
+    assert description("flat", "int8", training=sample[:0]) == "Flat"
+    assert description("hnsw") == "HNSW32,Flat"
+    assert description("hnsw", "int8", training=sample) == "HNSW32,SQ8"
+    assert description("ivf", training=sample) == "IVF25,Flat"
+    assert description("ivf", "float16", training=sample, size_hint=9) == "IVF12,SQfp16"
+    assert description("ivf", "pq", training=sample) == "IVF25,Flat"
+
+
+def test_effort_acts_at_once_and_is_saved(tmp_path):
+    vectors, queries = sample_vectors(2000), sample_vectors(50, seed=1)
+    nearest = np.argsort(-queries @ vectors.T)[:, :10]
+    for kind, low, high in (("hnsw", 1, 500), ("ivf", 1, 51)):
+        index = create_index(DIMENSION, kind=kind, training=vectors)
+        index.add(range(2000), vectors)
+        recalls = []
+        for effort in (low, high):
+            index.effort = effort
+            found = index.search(queries, 10)
+            hit = [np.isin(hits.ids, row) for hits, row in zip(found, nearest, strict=True)]
+            recalls.append(np.mean(hit))
+        assert recalls[0] < recalls[1] == 1
+        index.save(tmp_path / kind)
+        assert load_index(tmp_path / kind).effort == high
+
+
+def test_effort_out_of_range_is_refused():
+    vectors = sample_vectors(200)
+    for kind, effort, message in (
+        ("flat", 1, "only 0"),
+        ("hnsw", 0, "at least 1"),
+        ("ivf", 0, "1 to 5 clusters"),
+        ("ivf", 6, "1 to 5 clusters"),
+    ):
+        index = create_index(DIMENSION, kind=kind, training=vectors)
+        before = index.effort
+        with pytest.raises(InputError, match=f"effort is {effort}; .*{message}"):
+            index.effort = effort
+        assert index.effort == before
 
 
 def test_unknown_options_are_refused():
     for options, message in (
-        ({"kind": "annoy"}, "no kind 'annoy'; there are flat, hnsw, ivf, pq"),
+        ({"kind": "annoy"}, "no kind 'annoy'; there are flat, hnsw, ivf"),
         ({"metric": "cosine"}, "no metric 'cosine'"),
         ({"device": "tpu"}, "no device 'tpu'"),
         ({"kind": "ivf"}, "training"),
-        ({"kind": "pq", "training": np.ones((5, 7))}, "dimension 7"),
+        ({"kind": "ivf", "codes": "pq", "training": np.ones((5, 7))}, "dimension 7"),
+        ({"codes": "int8"}, "training"),
+        ({"codes": "pq"}, "'pq' are for indexes of kind 'ivf', not 'flat'"),
+        ({"codes": "int4"}, "no codes 'int4'; there are float32, float16, int8, pq"),
     ):
         with pytest.raises(InputError, match=message):
             create_index(DIMENSION, **options)

@@ -52,7 +52,7 @@ def test_an_empty_index_gives_no_id_of_minus_one(kind):
 
 def test_probed_lists_with_too_few_vectors_do_not_shorten_the_result():
     index = filled("ivf", 2000)
-    assert index.description == "IVF51,Flat nprobe=28"
+    assert (index.description, index.effort) == ("IVF51,Flat", 28)
     (hits,) = index.search(sample_vectors(1), 1900)
     assert len(set(hits.ids)) == 1900
     assert hits.ids.min() >= 0
@@ -99,10 +99,14 @@ def test_a_wrong_dimension_names_both(kind):
 
 
 @pytest.mark.parametrize("samples", [0, 1, 10, 300])
-@pytest.mark.parametrize("kind", ["ivf", "pq"])
-def test_few_training_vectors_give_fewer_clusters_not_an_error(kind, samples, capfd):
+@pytest.mark.parametrize(
+    ("kind", "codes"), [("flat", "int8"), ("ivf", "float32"), ("ivf", "int8"), ("ivf", "pq")]
+)
+def test_few_training_vectors_give_fewer_clusters_not_an_error(kind, codes, samples, capfd):
     vectors = sample_vectors(300)
-    index = create_index(DIMENSION, kind=kind, size_hint=10**6, training=vectors[:samples])
+    index = create_index(
+        DIMENSION, kind=kind, codes=codes, size_hint=10**6, training=vectors[:samples]
+    )
     index.add(range(300), vectors)
     found = index.search(vectors, 1)
     assert sum(hits.ids[0] == row for row, hits in enumerate(found)) > 290
@@ -189,11 +193,12 @@ def test_one_thread_for_a_request_and_the_callers_number_for_a_batch(monkeypatch
 
 
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs signal.setitimer")
-@pytest.mark.parametrize("kind", ["hnsw", "pq"])
-def test_an_interrupted_add_adds_nothing(kind):
+@pytest.mark.parametrize(("kind", "codes"), [("hnsw", "float32"), ("ivf", "pq")])
+def test_an_interrupted_add_adds_nothing(kind, codes):
     # Ctrl-C stops FAISS half way: some vectors are in, or all of them without their ids.
     vectors = sample_vectors(200)
-    index = create_index(DIMENSION, kind=kind, size_hint=1, training=sample_vectors(10_000))
+    training = sample_vectors(10_000)
+    index = create_index(DIMENSION, kind=kind, codes=codes, size_hint=1, training=training)
     index.add(range(200), vectors)
     late = np.repeat(sample_vectors(50_000, seed=5), 10, axis=0)
 

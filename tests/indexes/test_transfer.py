@@ -10,8 +10,15 @@ import pyarrow.parquet as pq
 import pytest
 
 from rag.core.documents import Document
-from rag.core.errors import CollectionError, CollectionExists, CollectionNotFound, DataError
+from rag.core.errors import (
+    CollectionError,
+    CollectionExists,
+    CollectionNotFound,
+    DataError,
+    StorageError,
+)
 from rag.indexes import Collection, parquet
+from rag.indexes.transfer import Export, write_export
 from rag.testing.embedders import HashEmbedder
 
 EMBEDDER = HashEmbedder(1024)
@@ -88,6 +95,31 @@ def test_exporting_over_something_is_refused(collection: Collection, tmp_path: P
     (tmp_path / "export" / "thesis.txt").write_text("mine")
     with pytest.raises(CollectionError, match="not empty"):
         collection.export(tmp_path / "export")
+
+
+def test_an_export_that_fails_leaves_nothing(collection: Collection, tmp_path: Path) -> None:
+    def contents() -> Iterator[Any]:
+        yield DOCUMENTS[-1], [], []
+        raise StorageError("store", "gone")
+
+    with pytest.raises(StorageError, match="gone"):
+        write_export(contents(), collection.manifest, tmp_path / "new" / "export")
+    assert list((tmp_path / "new").iterdir()) == []
+
+
+def test_an_export_gives_back_what_was_written(collection: Collection, tmp_path: Path) -> None:
+    collection.export(tmp_path / "export")
+    export = Export.read(tmp_path / "export")
+    assert (export.documents, export.passages) == (len(DOCUMENTS), collection.info().passages)
+    codec = collection.manifest.codec
+    for (document, passages, vectors), (expected, stored) in zip(
+        export.contents(tmp_path / "export"), contents(collection), strict=True
+    ):
+        assert document == expected
+        assert passages == [each.passage for each in stored]
+        assert vectors.dtype == codec.dtype
+        assert vectors.shape == (len(stored), codec.dimension)
+        assert [row.tobytes() for row in vectors] == [each.vector for each in stored]
 
 
 def lose_manifest(folder: Path) -> None:

@@ -9,7 +9,9 @@ import pytest
 
 from rag.core.documents import Document, Passage
 from rag.indexes import Collection
+from rag.indexes.vectors import Kind
 from rag.testing.embedders import HashEmbedder
+from tests.indexes import topics
 
 EMBEDDER = HashEmbedder(1024)
 
@@ -124,3 +126,58 @@ def test_an_index_that_differs_from_the_store_is_found_and_repaired(
         assert [each.repaired for each in report.problems] == [True]
         assert report.ok
         assert collection.verify().problems == ()
+
+
+def clustered(path: Path) -> Collection:
+    """Return a collection about the east, tuned for questions about the west."""
+    collection = Collection.create(path, topics.EMBEDDER, index="ivf")
+    collection.add(topics.documents("east", 400))
+    collection.tune(0.8, queries=topics.questions("west", 200))
+    return collection
+
+
+def test_recall_that_falls_as_the_passages_change_is_found_and_repaired(tmp_path: Path) -> None:
+    with clustered(tmp_path / "c") as collection:
+        report = collection.verify()
+        assert report.problems == ()
+        assert report.recall is not None
+        assert report.recall.mean == collection.manifest.tuned.measured  # type: ignore[union-attr]
+        # Too few to be clustered anew.
+        collection.add(topics.documents("west", 390))
+        (problem,) = collection.verify().problems
+        assert problem.part == "vectors"
+        assert "of the 10 nearest where 0.8 was asked for" in problem.reason
+        report = collection.verify(repair=True)
+        assert [each.repaired for each in report.problems] == [True]
+        assert report.recall is not None
+        assert not report.recall.surely_misses(0.8)
+        assert collection.manifest.tuned is not None
+        assert collection.manifest.tuned.passages == 790
+        assert collection.verify().problems == ()
+    with Collection.open(tmp_path / "c", topics.EMBEDDER) as reader:
+        assert reader.verify().problems == ()
+
+
+def test_queries_that_are_gone_are_a_problem(tmp_path: Path) -> None:
+    with clustered(tmp_path / "c") as collection:
+        (tmp_path / "c" / "recall-queries.npy").unlink()
+        for repair in (False, True):
+            report = collection.verify(repair=repair)
+            (problem,) = report.problems
+            assert "recall-queries.npy is missing or damaged" in problem.reason
+            assert not report.ok
+
+
+@pytest.mark.parametrize("kind", ["flat", "hnsw", "ivf"])
+def test_approximate_vectors_that_are_not_the_stored_ones_are_found(
+    tmp_path: Path, kind: Kind
+) -> None:
+    with Collection.create(tmp_path / "c", topics.EMBEDDER, index=kind, codes="int8") as collection:
+        collection.add(topics.documents("east", 150))
+        assert collection.verify().problems == ()
+        with collection._vectors.current() as (index, snapshot):
+            ((ids, vectors),) = snapshot.added_vectors(0)
+            index.remove(ids[:15])
+            index.add(ids[:15], vectors[15:30])
+        (problem,) = collection.verify().problems
+        assert "holds other vectors" in problem.reason

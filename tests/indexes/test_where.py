@@ -54,7 +54,8 @@ def stored(*rows: dict[str, Any]) -> Transaction:
     connection.executescript(SCHEMA)
     transaction = Transaction(connection, VectorCodec("float32", 2), "memory")
     for number, row in enumerate(rows):
-        transaction.add_document(DocumentRecord.of(Document(f"{number}", "", metadata=row)), [], [])
+        document = Document(f"{number}", "", metadata=row)
+        transaction.add_documents([DocumentRecord.of(document)], [[]], [[]])
     return transaction
 
 
