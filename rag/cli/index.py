@@ -88,7 +88,7 @@ def info(collection: str | Path, documents: bool, device: str, as_json: bool) ->
             ("vectors", found.vectors),
             ("generation", found.generation),
             ("embedder", f"{found.manifest.embedder.name}, {found.manifest.embedder.revision}"),
-            ("index", found.manifest.index),
+            ("index", f"{found.manifest.index}, {found.manifest.codes}"),
             ("recall", describe_recall(tuned) if (tuned := found.manifest.tuned) else "not asked"),
             ("searched on", f"{found.placement.device}: {found.placement.reason}"),
             ("passage tokens", found.manifest.passage_tokens),

@@ -71,7 +71,7 @@ def describe_recall(tuned: TunedIndex) -> str:
     """Say what recall was asked for and reached."""
     short = "" if tuned.measured >= tuned.recall else ", short of it"
     return (
-        f"{tuned.recall:g} asked for, {tuned.measured:.3f} measured on {tuned.queries} queries"
+        f"{tuned.recall:g} asked for, {tuned.measured:.4f} measured on {tuned.queries} queries"
         f"{short}"
     )
 

@@ -294,7 +294,7 @@ def test_tune_states_the_recall_that_info_and_verify_show(own: Path, tmp_path: P
     dataset.write_text(
         "".join(f'{{"id": "{n}", "text": "{text}"}}\n' for n, text in enumerate(questions))
     )
-    recall = "0.9 asked for, 1.000 measured on 2 queries"
+    recall = "0.9 asked for, 1.0000 measured on 2 queries"
     assert rag(*tune, dataset).stdout == f"Flat: every vector is compared: {recall}\n"
     assert recall in rag("index", "info", own).stdout
     found = rag("index", "verify", own).stdout
