@@ -21,6 +21,9 @@ _SECONDS = 60.0
 _SECONDS_OF_LONG_CALLS = 1800.0
 _LONG_CALLS = ("load_collection", "create_collection", "compact")
 _LONGEST_REASON = 300
+# Its own ten seconds are what gRPC servers, Milvus Lite's among them, hang up on when nothing else
+# is sent: "Too many pings".
+_CONNECTION = {"grpc.keepalive_time_ms": 300_000, "grpc.keepalive_permit_without_calls": False}
 
 # It logs each error with a stack trace, and the error reaches the caller anyway.
 logging.getLogger("pymilvus").setLevel(logging.CRITICAL)
@@ -51,7 +54,9 @@ class Connection:
                     )
                 lite.parent.mkdir(parents=True, exist_ok=True)
             token = os.environ.get(TOKEN_VARIABLE, "")
-            self._client = pymilvus.MilvusClient(location.uri, token=token, timeout=_SECONDS)
+            self._client = pymilvus.MilvusClient(
+                location.uri, token=token, timeout=_SECONDS, grpc_options=_CONNECTION
+            )
 
     def call(self, method: str, table: str, **arguments: Any) -> Any:
         """Call a method of pymilvus' client on a table of the collection.
