@@ -212,6 +212,21 @@ def test_each_batch_is_told_once_it_is_committed(
     assert [each.added for each in reports] == [2, 1]
 
 
+def test_listing_documents_page_by_page(collection: Collection) -> None:
+    collection.add(documents(5))
+    names = [each.id for each in documents(5)]
+    pages, after = [], 0
+    while True:
+        page, following = collection.document_page(2, after)
+        pages.append([each.id for each in page])
+        if following is None:
+            break
+        after = following
+        collection.remove(names[3:4])  # where a page begins does not depend on what is there
+    assert pages == [names[:2], [names[2], names[4]]]
+    assert collection.document_page(2, 10**12) == ([], None)
+
+
 def test_listing_documents(collection: Collection) -> None:
     collection.add(documents(4))
     listed = list(collection.documents({"even": True}))
